@@ -1,0 +1,122 @@
+"""TOML in, a frozen model out, and one clear line when it does not fit.
+
+>>> class Sampling(Section):
+...     temperature: float = 0.7
+>>> parse(Sampling, {"tempratur": 1}, where="a.toml")
+Traceback (most recent call last):
+policy.errors.BadInput: a.toml: unknown key "tempratur" (value 1). Did you mean "temperature"?
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from policy.errors import BadInput
+
+T = TypeVar("T", bound=BaseModel)
+SHOWN = 60
+SECRET_NAME = re.compile(r"(key|secret|password|token|authorization)$", re.IGNORECASE)
+SECRET_VALUE = re.compile(r"\b(sk|pk|gsk|xai|hf)[-_][A-Za-z0-9]|Bearer ")
+
+
+class Section(BaseModel):
+    """A table of a TOML file: frozen, no unknown keys, a sentence under each field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def load_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file; what is wrong with it is said with the line."""
+    where = str(path)
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8"))
+    except FileNotFoundError as error:
+        raise BadInput("there is no such file", where=where, fix="Check the path.") from error
+    except OSError as error:
+        raise BadInput(f"cannot be read ({error.strerror})", where=where) from error
+    except UnicodeDecodeError as error:
+        raise BadInput(
+            f"is not UTF-8 (byte {error.start})", where=where, fix="Save it as UTF-8."
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"is not valid TOML: {error}", where=where) from error
+
+
+def parse(model: type[T], data: Mapping[str, Any], *, where: str) -> T:
+    """Validate a table; the first fault becomes one line with file, key, value and fix."""
+    try:
+        return model.model_validate(dict(data))
+    except ValidationError as error:
+        faults = error.errors(include_url=False)
+        message, fix = _explain(model, faults[0])
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise BadInput(message + more, where=where, fix=fix) from error
+
+
+def nearest(word: str, known: Iterator[str] | list[str]) -> str:
+    """The known word that was probably meant, or nothing."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return found[0] if found else ""
+
+
+def _explain(model: type[BaseModel], fault: ErrorDetails) -> tuple[str, str]:
+    """(what is wrong, what to do) for one pydantic fault."""
+    key = _dotted(fault["loc"])
+    value = _shown(key, fault["input"])
+    if fault["type"] == "extra_forbidden":
+        known = sorted(_fields_at(model, fault["loc"][:-1]))
+        guess = nearest(str(fault["loc"][-1]), known)
+        fix = f'Did you mean "{guess}"?' if guess else f"Known keys: {', '.join(known)}."
+        return f'unknown key "{key}" (value {value})', fix
+    if fault["type"] == "missing":
+        return f'the key "{key}" is missing', f'Add "{key}".'
+    if fault["type"] == "value_error":
+        reason = fault["msg"].removeprefix("Value error, ")
+        return (f"{key} = {value}: {reason}" if key else reason), ""
+    expected = str(fault.get("ctx", {}).get("expected", ""))
+    guess = nearest(str(fault["input"]), re.findall(r"'([^']*)'", expected))
+    fix = f'Did you mean "{guess}"?' if guess else f"{fault['msg']}."
+    return f"{key} = {value} cannot be used", fix
+
+
+def _dotted(loc: tuple[int | str, ...]) -> str:
+    """`rules[2].level`, counted from one as a person counts."""
+    text = ""
+    for part in loc:
+        text += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _shown(key: str, value: Any) -> str:
+    """A short form of a value; a key or password that was put into a file is not repeated."""
+    if SECRET_NAME.search(key) or SECRET_VALUE.search(str(value)):
+        return "not shown"
+    text = repr(value) if not isinstance(value, str) else f'"{value}"'
+    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> set[str]:
+    """The keys that may stand at a place of a model, following its nested tables."""
+    here: list[type[BaseModel]] = [model]
+    for part in loc:
+        following = [
+            inner
+            for place in here
+            if isinstance(part, str) and part in place.model_fields
+            for inner in _models_in(place.model_fields[part].annotation)
+        ]
+        here = following or here
+    return {info.alias or name for place in here for name, info in place.model_fields.items()}
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)

@@ -1,0 +1,66 @@
+"""Names for content: the same value has the same digest on every machine, in every language.
+
+A digest is taken over canonical JSON (RFC 8785), so key order and spacing do not matter, and it
+carries its algorithm. A value without a stable form (NaN, an integer beyond 2^53, half of a
+surrogate pair) is refused.
+
+    >>> digest({"b": 1, "a": "x"}) == digest({"a": "x", "b": 1})
+    True
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import rfc8785
+
+from policy.errors import BadInput
+
+CHUNK = 1 << 20
+SALT_BYTES = 16
+PREFIX = "sha256:"
+
+
+def canonical(value: Any) -> bytes:
+    """The one byte string of a JSON value (RFC 8785)."""
+    try:
+        return rfc8785.dumps(value)
+    except (rfc8785.CanonicalizationError, UnicodeError, RecursionError) as error:
+        raise BadInput(
+            f"a value has no stable form: {error}",
+            fix="Use text, numbers that are finite and within 2^53, true, false, lists, tables.",
+        ) from error
+
+
+def sha256(data: bytes) -> str:
+    """`sha256:<hex>` of the bytes."""
+    return PREFIX + hashlib.sha256(data).hexdigest()
+
+
+def digest(value: Any) -> str:
+    """`sha256:<hex>` of the canonical form of a JSON value."""
+    return sha256(canonical(value))
+
+
+def file_digest(path: Path) -> str:
+    """`sha256:<hex>` of a file, read in pieces so that weights of any size fit."""
+    state = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(CHUNK):
+                state.update(piece)
+    except OSError as error:
+        raise BadInput(f"cannot be read ({error.strerror})", where=str(path)) from error
+    return PREFIX + state.hexdigest()
+
+
+def commit(salt: bytes, content: bytes) -> str:
+    """A commitment that can outlive its content.
+
+    The log keeps only this. Once the content and its random salt are erased, nobody can guess what
+    it named, and the log still verifies. The salt's length is fixed, so that no other pair of salt
+    and content joins to the same bytes.
+    """
+    if len(salt) != SALT_BYTES:
+        raise BadInput(f"a salt has {SALT_BYTES} bytes, this one has {len(salt)}")
+    return sha256(salt + content)

@@ -1,0 +1,224 @@
+import copy
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from policy.config import load_toml, parse
+from policy.errors import BadInput
+from policy.terms import (
+    REVIEW_LASTS,
+    SHIPPED,
+    Level,
+    Register,
+    Terms,
+    load_register,
+    read_terms,
+    split_version,
+)
+from policy.use import Distribution, Purpose
+
+FILES = sorted(SHIPPED.glob("*.toml"))
+ISSUE_TWO = {
+    "anthropic-api",
+    "deepseek-api",
+    "gemma-3@self-host",
+    "llama-3.1@self-host",
+    "mistral-api",
+    "openai-api",
+    "openai-chatgpt-consumer",
+    "smollm2@self-host",
+}
+
+
+def entry(**changes: Any) -> dict[str, Any]:
+    """A sound entry with some keys changed, or left out where None."""
+    data = copy.deepcopy(load_toml(SHIPPED / "deepseek-api.toml")) | changes
+    return {key: value for key, value in data.items() if value is not None}
+
+
+def refused(**changes: Any) -> str:
+    with pytest.raises(BadInput) as caught:
+        parse(Terms, entry(**changes), where="terms/x.toml")
+    line = str(caught.value)
+    assert line.startswith("terms/x.toml: ")
+    assert "\n" not in line
+    return line
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_shipped_file_is_a_sound_entry_named_by_its_offering(path: Path) -> None:
+    terms = read_terms(path)
+    assert path.stem == terms.id.replace("/", "--")
+    assert terms.review.expires - terms.review.on == REVIEW_LASTS
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_shipped_entry_speaks_of_every_purpose_and_distribution(path: Path) -> None:
+    terms = read_terms(path)
+    for purpose in Purpose:
+        for distribution in Distribution:
+            assert any(
+                purpose in rule.purposes and distribution in (rule.distributions or Distribution)
+                for rule in terms.rules
+            ), (purpose, distribution)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_no_clause_or_obligation_of_an_entry_is_idle(path: Path) -> None:
+    terms = read_terms(path)
+    cited = {ref for rule in terms.rules for ref in rule.clauses}
+    cited |= {duty.clause for duty in terms.obligations.values()}
+    cited |= {limit.clause for limit in terms.retention}
+    assert {name for rule in terms.rules for name in rule.obligations} == set(terms.obligations)
+    assert {c.ref for c in terms.clauses} - cited <= {"3.3(d)", "2.2(d)-(e)", "4"}
+
+
+def test_the_register_has_the_first_teachers(register: Register) -> None:
+    assert {terms.id for terms in register.all()} >= ISSUE_TWO
+
+
+def test_the_local_teacher_is_covered_by_its_licence(register: Register) -> None:
+    terms = register.find("smollm2@self-host", date(2026, 11, 24))
+    assert terms
+    assert terms.covers("SmolLM2-135M-Instruct")
+    assert terms.covers("smollm2-135m")
+    assert not terms.covers("gpt-4o")
+
+
+@pytest.mark.parametrize(
+    ("host", "offering"),
+    [
+        ("api.openai.com", "openai-api"),
+        ("EU.api.openai.com:443", "openai-api"),
+        ("api.anthropic.com.", "anthropic-api"),
+        ("api.deepseek.com", "deepseek-api"),
+        ("api.mistral.ai", "mistral-api"),
+        ("chatgpt.com", "openai-chatgpt-consumer"),
+        ("api.openai.com.example.org", None),
+        ("localhost", None),
+    ],
+)
+def test_a_host_tells_whose_offering_it_is(
+    register: Register, host: str, offering: str | None
+) -> None:
+    assert register.offering_of_host(host) == offering
+
+
+def test_terms_hold_from_their_effective_date(register: Register) -> None:
+    assert register.find("deepseek-api", date(2026, 4, 28)) is None
+    assert register.find("deepseek-api", date(2026, 4, 29)) is not None
+
+
+def test_of_two_versions_the_one_in_force_on_the_day_is_found() -> None:
+    old = parse(Terms, entry(version="2025-01-01", effective=date(2025, 1, 1)), where="old")
+    new = parse(Terms, entry(), where="new")
+    register = Register((new, old))
+    assert register.find("deepseek-api", date(2026, 1, 1)) == old
+    assert register.find("deepseek-api", date(2026, 5, 1)) == new
+    assert register.find("deepseek-api@2025-01-01", date(2026, 5, 1)) == old
+
+
+def test_a_version_is_split_from_an_id_and_a_channel_is_not() -> None:
+    assert split_version("aws-bedrock/nova@2026-08-20") == ("aws-bedrock/nova", "2026-08-20")
+    assert split_version("gemma-3@self-host") == ("gemma-3@self-host", "")
+
+
+def test_an_agreement_of_ones_own_comes_first_and_shows_as_ones_own(
+    tmp_path: Path, register: Register
+) -> None:
+    text = (SHIPPED / "deepseek-api.toml").read_text()
+    (tmp_path / "deepseek-api.toml").write_text(text.replace('"Open Platform API"', '"Ours"'))
+    both = load_register(tmp_path)
+    found = both.find("deepseek-api", date(2026, 11, 24))
+    assert found
+    assert found.product == "Ours"
+    assert both.is_own(found)
+    assert not register.is_own(register.all()[0])
+
+
+def test_one_letter_changes_the_pin() -> None:
+    one, other = entry(), entry(product="Open Platform APl")
+    assert parse(Terms, one, where="").pin == parse(Terms, entry(), where="").pin
+    assert parse(Terms, one, where="").pin != parse(Terms, other, where="").pin
+
+
+@pytest.mark.parametrize("key", ["clauses", "documents", "review", "rules", "models"])
+def test_an_entry_without_clause_document_or_review_is_refused(key: str) -> None:
+    assert f'the key "{key}" is missing. Add "{key}".' in refused(**{key: None})
+
+
+@pytest.mark.parametrize("key", ["clauses", "documents", "rules"])
+def test_an_empty_list_does_not_pass_for_one(key: str) -> None:
+    assert f"{key} = [] cannot be used" in refused(**{key: []})
+
+
+def test_an_unknown_key_suggests_the_nearest_name() -> None:
+    assert 'unknown key "efective"' in refused(efective=1)
+    assert 'Did you mean "effective"?' in refused(efective=1)
+
+
+def test_a_misspelt_level_is_refused_with_the_levels() -> None:
+    rules = [{**entry()["rules"][0], "level": "PERMIT"}]
+    assert 'rules[1].level = "PERMIT": is no level; the levels are ALLOW,' in refused(rules=rules)
+
+
+def test_a_rule_that_cites_no_known_clause_is_refused() -> None:
+    rules = [{**entry()["rules"][0], "clauses": ["9.9"]}]
+    assert 'there is no clause "9.9"; there are: 4.2(3), 5.2-5.4' in refused(rules=rules)
+
+
+def test_allow_with_nothing_to_do_is_refused() -> None:
+    rules = [{**entry()["rules"][0], "obligations": []}]
+    assert "names no obligation" in refused(rules=rules)
+
+
+def test_a_review_that_lasts_too_long_is_refused() -> None:
+    review = entry()["review"] | {"expires": date(2028, 1, 1)}
+    assert "review = " in refused(review=review)
+    assert "1 to 90 days after on" in refused(review=review)
+
+
+def test_a_document_without_a_public_address_is_refused() -> None:
+    documents = [{**entry()["documents"][0], "address": "/home/me/terms.pdf"}]
+    assert 'documents[1].address = "/home/me/terms.pdf" cannot be used' in refused(
+        documents=documents
+    )
+
+
+def test_the_same_clause_twice_is_refused() -> None:
+    assert "stands there twice" in refused(clauses=[entry()["clauses"][0]] * 2)
+
+
+def test_two_files_with_the_same_version_contradict(tmp_path: Path) -> None:
+    text = (SHIPPED / "deepseek-api.toml").read_text()
+    (tmp_path / "a.toml").write_text(text)
+    (tmp_path / "b.toml").write_text(text)
+    with pytest.raises(BadInput, match=r'b\.toml: id = "deepseek-api" .* is also in a\.toml'):
+        load_register(tmp_path)
+
+
+def test_two_offerings_on_one_host_contradict(tmp_path: Path) -> None:
+    text = (SHIPPED / "deepseek-api.toml").read_text()
+    (tmp_path / "a.toml").write_text(text)
+    (tmp_path / "b.toml").write_text(text.replace('id = "deepseek-api"', 'id = "other"'))
+    with pytest.raises(BadInput, match=r'hosts = "api\.deepseek\.com" is already the host'):
+        load_register(tmp_path)
+
+
+def test_an_obligation_is_explained(register: Register) -> None:
+    found = register.obligation("llama_name_prefix")
+    assert found
+    assert "begin with 'Llama'" in found.text
+    assert register.obligation("nothing") is None
+
+
+def test_levels_are_ordered_from_free_to_forbidden() -> None:
+    assert sorted(Level) == [
+        Level.ALLOW,
+        Level.ALLOW_WITH,
+        Level.NEEDS_ACK,
+        Level.NEEDS_PERMISSION,
+        Level.DENY,
+    ]
