@@ -56,15 +56,22 @@ class BadInput(SpiritSafeError):
 
 
 class PolicyDenied(SpiritSafeError):
-    """The terms do not allow it; `decision` says which clause and why."""
+    """The terms do not allow it: `decision` says why, `alternatives` what would be allowed."""
 
     exit_code = ExitCode.DENIED
 
     def __init__(
-        self, message: str, *, where: str = "", fix: str = "", decision: object | None = None
+        self,
+        message: str,
+        *,
+        where: str = "",
+        fix: str = "",
+        decision: object | None = None,
+        alternatives: tuple[str, ...] = (),
     ) -> None:
         super().__init__(message, where=where, fix=fix)
         self.decision = decision
+        self.alternatives = alternatives
 
 
 class BudgetReached(SpiritSafeError):

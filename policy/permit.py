@@ -103,12 +103,14 @@ def require(decision: Decision, action: Action, *, alternatives: Iterable[str] =
     if not _allows(decision):
         worst = decision.reasons[0]
         cited = f" ({worst.document}, {worst.clause})" if worst.clause else ""
-        others = f" Allowed here: {', '.join(alternatives)}." if alternatives else ""
+        others = tuple(alternatives)
+        allowed = f" Allowed here: {', '.join(others)}." if others else ""
         raise PolicyDenied(
             f"{action} is {decision.level.name} for {decision.purpose}: {worst.text}{cited}",
             where=decision.offering,
-            fix=decision.fix + others,
+            fix=decision.fix + allowed,
             decision=decision,
+            alternatives=others,
         )
     permit = object.__new__(Permit)
     object.__setattr__(permit, "_seal", _SEAL)
