@@ -1,0 +1,1 @@
+"""Room one: ask teachers, keep the ledger, filter for quality, freeze datasets."""

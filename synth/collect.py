@@ -1,0 +1,415 @@
+"""Collect: ask the teacher for every answer that the ledger does not have, and pay for none twice.
+
+    summary = await collect(collection, permit)
+
+The order is the promise. Money is reserved, the intent is durable, then one attempt is sent, then
+its outcome is durable, and only then may a retry be thought of. Retries happen only where the
+provider's answer proves that nothing was billed.
+"""
+
+import asyncio
+import os
+import random
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import openai
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
+
+from policy.errors import BadInput, BudgetReached, PolicyDenied, SpiritSafeError
+from policy.permit import Action, Permit
+from synth.client import send, served_wrongly
+from synth.config import Limits, Sampling, Teacher
+from synth.ledger import Ledger
+from synth.pacing import Budget, Pace, Sleep
+from synth.plan import Plan
+from synth.pricing import Price
+from synth.rows import AttemptRow, OutcomeRow
+from synth.teachers import ADAPTERS
+from synth.wire import Call, Completion, Failure, OutcomeClass, Reply, Usage, printable
+
+BACKOFF_BASE, BACKOFF_MAX = 0.5, 30.0  # seconds; each wait is longer than the one before
+BREAKER = 20  # failures in a row, with no answer between them, after which the run stops
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something a display wants to know."""
+
+    kind: str
+    """`answer`, `failure`, `retry` or `hold`."""
+    call: Call
+    result: Completion | Failure
+    cost_nano: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """Everything that one collection needs; clock, sleep and chance are among it."""
+
+    teacher: Teacher
+    sampling: Sampling
+    limits: Limits
+    plan: Plan
+    ledger: Ledger
+    client: openai.AsyncOpenAI
+    base: str
+    """What stands for the server in request keys."""
+    price: Price
+    budget: Budget
+    on_event: Callable[[Event], None]
+    clock: Callable[[], float]
+    """Wall clock, seconds."""
+    monotonic: Callable[[], float]
+    sleep: Sleep = asyncio.sleep
+    random_bytes: Callable[[int], bytes] = os.urandom
+    chance: random.Random = field(default_factory=random.Random)
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a collection did."""
+
+    sent: int = 0
+    answers: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    ignored: Counter[str] = field(default_factory=Counter)
+    cost_nano: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    interrupted: bool = False
+
+
+class Stop:
+    """Asks a collection to send nothing more; the first reason counts."""
+
+    def __init__(self) -> None:
+        self.error: SpiritSafeError | None = None
+        self._interrupted = False
+        self._asked = asyncio.Event()
+
+    @property
+    def asked(self) -> bool:
+        """Whether nothing more may be sent."""
+        return self._asked.is_set()
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a person asked."""
+        return self._interrupted
+
+    @interrupted.setter
+    def interrupted(self, value: bool) -> None:
+        self._interrupted = value
+        if value:
+            self._asked.set()
+
+    def fail(self, error: SpiritSafeError) -> None:
+        """Stop because of a fault."""
+        self.error = self.error or error
+        self._asked.set()
+
+    async def wait(self) -> None:
+        """Return when nothing more may be sent."""
+        await self._asked.wait()
+
+
+class _Stopped(Exception):  # noqa: N818 - it says what happened
+    """The run was stopped while somebody waited for a turn."""
+
+
+async def collect(collection: Collection, permit: Permit, stop: Stop) -> Summary:
+    """Send what is to do. Raises what stopped the run, after what was in flight is settled."""
+    permit.must_be(Action.COLLECT)
+    run = _Run(collection, permit, stop)
+    workers = min(collection.limits.concurrency, max(1, len(collection.plan.todo)))
+    tasks = [asyncio.create_task(run.work()) for _ in range(workers)]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await collection.ledger.drained()
+    run.summary.interrupted = stop.interrupted
+    if stop.error:
+        raise stop.error
+    return run.summary
+
+
+class _Run:
+    """The state of one collection: what is left, and what came of the rest."""
+
+    def __init__(self, collection: Collection, permit: Permit, stop: Stop) -> None:
+        self.its = collection
+        self.permit = permit
+        self.stop = stop
+        self.summary = Summary()
+        self.queue = deque(collection.plan.todo)
+        self.attempts = dict(collection.plan.attempts)
+        self.failed_in_a_row = 0
+        limits = collection.limits
+        self.pace = Pace(
+            limits.concurrency,
+            limits.requests_per_minute,
+            clock=collection.monotonic,
+            sleep=self._sleep,
+        )
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep; whoever stops the run wakes every sleeper."""
+        sleeping = asyncio.ensure_future(self.its.sleep(seconds))
+        stopped = asyncio.ensure_future(self.stop.wait())
+        try:
+            await asyncio.wait({sleeping, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            stopped.cancel()
+        if self.stop.asked:
+            raise _Stopped
+
+    async def work(self) -> None:
+        """Take calls until none is left or the run is stopped."""
+        while self.queue and not self.stop.asked:
+            call = self.queue.popleft()
+            try:
+                reply = await self._with_retries(call)
+            except _Stopped:
+                return
+            except SpiritSafeError as error:
+                self.stop.fail(error)
+                return
+            self._finish(call, reply)
+
+    async def _with_retries(self, call: Call) -> Reply:
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(self.its.limits.tries),
+            wait=self._wait,
+            retry=retry_if_result(self._may_retry),
+            sleep=self._sleep,
+            retry_error_callback=_last_result,
+            before_sleep=lambda state: self._tell("retry", call, _last_result(state)),
+        )
+        reply: Reply = await retrying(self._attempt, call)
+        return reply
+
+    def _may_retry(self, reply: Reply) -> bool:
+        failure = reply.result
+        return isinstance(failure, Failure) and failure.retry and not self.stop.asked
+
+    def _wait(self, state: RetryCallState) -> float:
+        failure = _last_result(state).result
+        asked = failure.retry_after if isinstance(failure, Failure) else None
+        if asked is not None:
+            return asked
+        longest = min(BACKOFF_MAX, BACKOFF_BASE * 2.0 ** (state.attempt_number - 1))
+        return longest * self.its.chance.uniform(0.75, 1.0)
+
+    async def _attempt(self, call: Call) -> Reply:
+        """One attempt, from the reserve to the durable outcome."""
+        its = self.its
+        reserve = its.price.cost_nano(call.prompt_tokens, its.sampling.max_tokens)
+        attempt = await self._begin(call, reserve)
+        try:
+            started = its.monotonic()
+            reply = await send(
+                its.client,
+                ADAPTERS[its.teacher.adapter],
+                call,
+                its.sampling,
+                self.permit,
+                deadline=its.limits.deadline_seconds,
+                now=its.clock,
+            )
+        finally:
+            self.pace.release()
+        reply = self._checked(reply)
+        await self._settle(call, attempt, reserve, reply, its.monotonic() - started)
+        return reply
+
+    async def _begin(self, call: Call, reserve: int) -> str:
+        """Money, a turn and the durable intent. Where nothing will be sent, the first two are
+        given back: others may be waiting for them."""
+        await self.its.budget.reserve(reserve)
+        try:
+            await self.pace.admit()
+            try:
+                if self.stop.asked:
+                    raise _Stopped
+                return await self._intend(call, reserve)
+            except BaseException:
+                self.pace.release()
+                raise
+        except BaseException:
+            self.its.budget.settle(reserve, 0)
+            raise
+
+    async def _intend(self, call: Call, reserve: int) -> str:
+        its, decision = self.its, self.permit.decision
+        number = self.attempts.get(call.key, 0) + 1
+        self.attempts[call.key] = number
+        attempt = f"{call.key.removeprefix('sha256:')[:24]}.{number}"
+        await its.ledger.append(
+            AttemptRow(
+                id=attempt,
+                at=its.ledger.now(),
+                call=call,
+                base=its.base,
+                offering=its.teacher.offering,
+                model=its.teacher.model,
+                decision=decision.digest,
+                terms_pin=decision.terms_pin,
+                prices=its.price.source,
+                reserve_nano=reserve,
+            )
+        )
+        self.summary.sent += 1
+        return attempt
+
+    def _checked(self, reply: Reply) -> Reply:
+        """A completion of another model than the permitted one is no completion."""
+        result = reply.result
+        teacher = self.its.teacher
+        if not isinstance(result, Completion) or not served_wrongly(
+            result, teacher.model, teacher.served_as
+        ):
+            return reply
+        failure = Failure(
+            OutcomeClass.BILLED_BAD,
+            "served_other_model",
+            f"asked for {teacher.model}, served by {printable(result.served_model)}",
+            200,
+            usage=result.usage,
+            served_model=result.served_model,
+            provider_request_id=result.provider_request_id,
+        )
+        return Reply(failure, reply.raw, reply.headers)
+
+    async def _settle(
+        self, call: Call, attempt: str, reserve: int, reply: Reply, seconds: float
+    ) -> None:
+        its, result = self.its, reply.result
+        usage, cost = self._bill(result, reserve)
+        failure = result if isinstance(result, Failure) else None
+        held = failure is not None and failure.outcome is OutcomeClass.UNKNOWN
+        if not held:
+            self.summary.cost_nano += cost
+            self.summary.prompt_tokens += usage.prompt_tokens
+            self.summary.completion_tokens += usage.completion_tokens
+        if failure and failure.retry_after is not None:
+            self.pace.hold(failure.retry_after)
+        try:
+            await its.ledger.append(
+                OutcomeRow(
+                    attempt=attempt,
+                    key=call.key,
+                    at=its.ledger.now(),
+                    outcome=failure.outcome if failure else OutcomeClass.OK,
+                    failure=failure.kind if failure else "",
+                    message=_clean(failure.message) if failure else "",
+                    status=failure.status if failure else 200,
+                    served_model=result.served_model,
+                    provider_request_id=result.provider_request_id,
+                    prompt_tokens=usage.prompt_tokens,
+                    completion_tokens=usage.completion_tokens,
+                    cached_tokens=usage.cached_tokens,
+                    reasoning_tokens=usage.reasoning_tokens,
+                    estimated=usage.estimated,
+                    cost_nano=cost,
+                    milliseconds=int(seconds * 1000),
+                    completion=result if isinstance(result, Completion) else None,
+                    raw=reply.raw,
+                    headers=reply.headers,
+                    salt=its.random_bytes(16),
+                )
+            )
+        finally:  # after the row, so that the ledger too never shows more than the cap
+            its.budget.settle(reserve, reserve if held else cost)
+
+    def _bill(self, result: Completion | Failure, reserve: int) -> tuple[Usage, int]:
+        """(usage, nano-dollars): by the provider's usage, or the reserve where it has none."""
+        if isinstance(result, Failure) and result.outcome in (
+            OutcomeClass.REJECTED,
+            OutcomeClass.NOT_SENT,
+        ):
+            return Usage(), 0
+        usage = result.usage
+        if usage is None or usage.estimated:
+            return Usage(estimated=True), reserve
+        cost = self.its.price.cost_nano(
+            usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens
+        )
+        return usage, cost
+
+    def _finish(self, call: Call, reply: Reply) -> None:
+        """The last word on one call of this run."""
+        result = reply.result
+        if isinstance(result, Completion):
+            self.failed_in_a_row = 0
+            self.summary.answers += 1
+            self.summary.ignored.update(result.ignored)
+            self._tell("answer", call, reply)
+            return
+        self.summary.failures[result.kind] += 1
+        self._tell("failure", call, reply)
+        if result.fatal:
+            self.stop.fail(fatal_error(result, self.its.teacher))
+        self.failed_in_a_row += 1
+        if self.failed_in_a_row >= BREAKER:
+            self.stop.fail(
+                BadInput(
+                    f"{self.failed_in_a_row} requests failed in a row, the last with"
+                    f" {result.kind}: {result.message}",
+                    where=self.its.teacher.model,
+                    fix="look at the server, then run again: it goes on from here",
+                )
+            )
+
+    def _tell(self, kind: str, call: Call, reply: Reply) -> None:
+        self.its.on_event(Event(kind, call, reply.result))
+
+
+def fatal_error(failure: Failure, teacher: Teacher) -> SpiritSafeError:
+    """The one line that a user gets when the teacher will refuse everything."""
+    where = f"teacher {teacher.model}"
+    match failure.kind:
+        case "bad_key":
+            fix = f"check {teacher.api_key_env or 'whether the server wants a key (api_key_env)'}"
+            return BadInput(f"the key was refused ({failure.message})", where=where, fix=fix)
+        case "not_found":
+            return BadInput(
+                f"no such model or path ({failure.message})",
+                where=where,
+                fix="check [teacher] model and base_url",
+            )
+        case "out_of_money":
+            return BudgetReached(
+                f"the provider says that the account has no credit left ({failure.message})",
+                where=where,
+                fix="top it up and run again: it goes on from here",
+            )
+        case "asked_to_wait":
+            return BadInput(
+                f"the server refuses for now ({failure.message})",
+                where=where,
+                fix="run again after that: it goes on from here",
+            )
+        case "forbidden":
+            return PolicyDenied(
+                f"the provider forbids it ({failure.message})",
+                where=where,
+                fix="ask the provider why; this is never retried around",
+            )
+        case _:
+            return BadInput(f"{failure.kind}: {failure.message}", where=where, fix="see [teacher]")
+
+
+def _last_result(state: RetryCallState) -> Reply:
+    assert state.outcome is not None
+    reply: Reply = state.outcome.result()
+    return reply
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "replace").decode().replace("\0", "\\0")

