@@ -1,0 +1,241 @@
+"""Audit: walk from a row or a student back to the request, the terms and the decision.
+
+lineage_of_row(ledger, datasets, "b77-0007")   -> the walk, oldest first
+findings(ledger, home)                         -> everything that does not verify
+"""
+
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from policy.errors import BadInput, SpiritSafeError
+from policy.keys import parse_public_key
+from policy.manifest import read_manifest
+from policy.verify import (
+    Finding,
+    LogRow,
+    check_content,
+    verify_dataset,
+    verify_log,
+    verify_run,
+)
+from synth.checkpoints import notes, public_key
+from synth.ledger import Ledger, unpack
+from synth.plan import request_key
+from synth.rows import (
+    DecisionRow,
+    attempt_leaf,
+    outcome_leaf,
+    raw_bytes,
+    stored_content,
+    verdict_leaf,
+)
+
+Walk = list[dict[str, Any]]
+
+
+def findings(ledger: Ledger, home: Path) -> list[Finding]:
+    """Everything that does not hold: log, checkpoints, content, requests, datasets, runs."""
+    found = _verify_ledger(ledger, home)
+    for folder in _directories(home / "datasets"):
+        found += verify_dataset(folder)
+    for folder in _directories(home / "runs"):
+        found += verify_run(folder, home / "datasets")
+    return found + list(_receipts(ledger, home))
+
+
+def _verify_ledger(ledger: Ledger, home: Path) -> list[Finding]:
+    public = public_key(home)
+    signed = notes(home)
+    found: list[Finding] = []
+    if signed and not public:
+        found.append(Finding("keys/log.pub", "is missing, so no checkpoint can be checked"))
+    if ledger.size and not signed:
+        found.append(Finding("checkpoints", "none is there, so nothing vouches for the log"))
+    if public:
+        try:
+            found += verify_log(log_rows(ledger), signed, public)
+            found += _named_as(ledger, parse_public_key(public).name)
+        except SpiritSafeError as error:
+            found.append(Finding("keys/log.pub", error.message))
+    return found + list(_contents(ledger)) + list(_requests(ledger)) + list(_orphans(ledger))
+
+
+def _named_as(ledger: Ledger, signer: str) -> list[Finding]:
+    """The ledger's own name must be the one that its checkpoints are signed under."""
+    names = ledger.rows("SELECT value FROM meta WHERE name = 'origin'")
+    if names == [(signer,)]:
+        return []
+    return [Finding("meta origin", f"is not {signer}, which the checkpoints are signed under")]
+
+
+def log_rows(ledger: Ledger) -> Iterator[LogRow]:
+    """Every leaf with the fields that it should be the hash of, from the tables as they are."""
+    fields = _fields(ledger)
+    for seq, kind, hashed in ledger.each("SELECT seq, kind, hash FROM leaf ORDER BY seq"):
+        yield LogRow(seq, kind, fields.pop(seq, {"ref": "row is missing"}), bytes(hashed))
+
+
+def _fields(ledger: Ledger) -> dict[int, Any]:
+    found: dict[int, Any] = {}
+    for seq, digest, at, body in ledger.each("SELECT * FROM decision"):
+        found[seq] = DecisionRow(digest, at, body).leaf()
+    for row in ledger.each("SELECT * FROM attempt"):
+        found[row[0]] = attempt_leaf(row)
+    for row in ledger.each("SELECT * FROM outcome"):
+        found[row[0]] = outcome_leaf(row)
+    verdicts: dict[int, list[tuple[Any, ...]]] = {}
+    for seq, *verdict in ledger.each("SELECT * FROM verdict ORDER BY seq, filter"):
+        verdicts.setdefault(seq, []).append(tuple(verdict))
+    for seq, listed in verdicts.items():
+        attempts = " and ".join(sorted({one[0] for one in listed}))  # one, unless moved
+        found[seq] = verdict_leaf(attempts, tuple(one[1:] for one in listed))
+    for seq, of, name, digest, at in ledger.each("SELECT * FROM receipt"):
+        found[seq] = {"ref": name, "of": of, "digest": digest, "at": at}
+    return found
+
+
+def _contents(ledger: Ledger) -> Iterator[Finding]:
+    """Completions and raw bodies against the commitments in their outcome's leaf."""
+    for attempt, content, commitment, salt, headers, raw in ledger.each(
+        "SELECT o.attempt, o.content_commit, o.raw_commit, r.salt, r.headers, r.body"
+        " FROM outcome o LEFT JOIN raw r ON r.attempt = o.attempt"
+    ):
+        if salt is None:
+            yield Finding(f"raw reply of {attempt}", "is missing")
+            continue
+        try:
+            body = raw_bytes(json.loads(headers), unpack(bytes(raw)))
+        except (ValueError, zlib.error) as error:
+            yield Finding(f"raw reply of {attempt}", f"is altered: {error}")
+            continue
+        yield from check_content(f"raw reply of {attempt}", commitment, bytes(salt), body)
+        if content:
+            yield from _completion(ledger, attempt, content, bytes(salt))
+
+
+def _completion(ledger: Ledger, attempt: str, commitment: str, salt: bytes) -> Iterator[Finding]:
+    rows = ledger.rows("SELECT * FROM completion WHERE attempt = ?", [attempt])
+    name = f"completion {attempt}"
+    if not rows:
+        yield Finding(name, "is missing")
+        return
+    yield from check_content(name, commitment, salt, stored_content(rows[0][2:]))
+
+
+def _requests(ledger: Ledger) -> Iterator[Finding]:
+    """Each stored body against the key that names it."""
+    for key, base, path, body, sample in ledger.each(
+        "SELECT DISTINCT r.key, r.base, r.path, r.body, a.sample"
+        " FROM request r JOIN attempt a ON a.key = r.key"
+    ):
+        name = f"request {key[:19]}"
+        try:
+            text = unpack(bytes(body))
+            if request_key(base, path, text, sample) != key:
+                yield Finding(name, "its body is not the one that its key names")
+        except (ValueError, zlib.error) as error:
+            yield Finding(name, f"is altered: {error}")
+
+
+def _orphans(ledger: Ledger) -> Iterator[Finding]:
+    """Rows that no leaf of the log knows."""
+    for table in ("decision", "attempt", "outcome", "verdict", "receipt"):
+        for (seq,) in ledger.each(
+            f"SELECT DISTINCT seq FROM {table} ANTI JOIN leaf USING (seq) ORDER BY seq"  # noqa: S608
+        ):
+            yield Finding(f"{table} {seq}", "is in no entry of the log")
+    for (name,) in ledger.each(
+        "SELECT attempt FROM completion c JOIN attempt a ON a.id = c.attempt WHERE a.key <> c.key"
+    ):
+        yield Finding(f"completion {name}", "answers another request than its attempt made")
+    for table, other in (("completion", "outcome"), ("attempt", "request")):
+        column = "attempt" if table == "completion" else "key"
+        for (name,) in ledger.each(
+            f"SELECT DISTINCT {column} FROM {table} ANTI JOIN {other} USING ({column})"  # noqa: S608
+        ):
+            yield Finding(f"{table} {name}", f"has no {other}")
+
+
+def _receipts(ledger: Ledger, home: Path) -> Iterator[Finding]:
+    """What the log says was frozen or trained last, against what lies there."""
+    latest = {
+        (of, name): digest
+        for of, name, digest in ledger.rows("SELECT kind, name, digest FROM receipt ORDER BY seq")
+    }
+    for (of, name), digest in latest.items():
+        folder = home / ("datasets" if of == "manifest" else "runs") / name
+        try:
+            present = read_manifest(folder)["digest"]
+        except SpiritSafeError as error:
+            yield Finding(f"{folder.parent.name}/{name}", error.message)
+            continue
+        if present != digest:
+            yield Finding(f"{folder.parent.name}/{name}", "is not the one that the log names")
+
+
+def _directories(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return [one for one in sorted(folder.iterdir()) if one.is_dir() and one.name[0] != "."]
+
+
+def lineage_of_row(ledger: Ledger, prompt_id: str) -> Walk:
+    """Everything that is known of one prompt: attempts, outcomes, completions, verdicts, terms."""
+    attempts = ledger.rows(
+        "SELECT seq, id, key, at_ms, sample, split, offering, model, decision, terms_pin, class,"
+        " kind, message, committed_nano FROM state WHERE prompt_id = ? ORDER BY seq",
+        [prompt_id],
+    )
+    if not attempts:
+        raise BadInput(
+            f"no request was ever made for row {prompt_id!r}", fix="`spiritsafe show` lists rows"
+        )
+    return [_walk(ledger, attempt) for attempt in attempts]
+
+
+def _walk(ledger: Ledger, attempt: tuple[Any, ...]) -> dict[str, Any]:
+    names = (
+        *("entry", "attempt", "key", "at", "sample", "split", "offering", "model", "decision"),
+        *("terms_pin", "outcome", "kind", "message", "cost_nano"),
+    )
+    step = dict(zip(names, attempt, strict=True))
+    for text, finish in ledger.rows(
+        "SELECT text, finish_reason FROM completion WHERE attempt = ?", [step["attempt"]]
+    ):
+        step |= {"text": text, "finish_reason": finish}
+    step["verdicts"] = [
+        {"entry": seq, "filter": name, "keep": keep, "reason": reason, "score": score}
+        for seq, name, keep, reason, score in ledger.rows(
+            "SELECT seq, filter, keep, reason, score FROM verdict WHERE attempt = ?"
+            " QUALIFY row_number() OVER (PARTITION BY filter ORDER BY seq DESC) = 1"
+            " ORDER BY filter",
+            [step["attempt"]],
+        )
+    ]
+    rows = ledger.rows("SELECT body FROM decision WHERE digest = ?", [step["decision"]])
+    step["decided"] = json.loads(rows[0][0]) if rows else None
+    return step
+
+
+def lineage_of_run(home: Path, name: str) -> dict[str, Any]:
+    """From a student back to its dataset, its teachers and the decisions."""
+    run = read_manifest(home / "runs" / name)
+    dataset = read_manifest(home / "datasets" / run["dataset"]["name"])
+    return {
+        "run": {"name": name, "digest": run["digest"], "student": run["student"]},
+        "dataset": {
+            "name": dataset["name"],
+            "digest": dataset["digest"],
+            "same": dataset["digest"] == run["dataset"]["digest"],
+            "rows": {file: entry.get("rows") for file, entry in dataset["files"].items()},
+            "filters": list(dataset["filters"]),
+        },
+        "teachers": dataset["teachers"],
+        "decisions": dataset["decisions"],
+        "decided_at_training": run["decision"],
+        "obligations": run["obligations"],
+        "ledger": dataset["ledger"],
+    }

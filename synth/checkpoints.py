@@ -1,0 +1,50 @@
+"""Signed checkpoints of the log: what somebody outside keeps to notice any later change.
+
+    note = checkpoint(ledger, home)      # text of checkpoints/0000001234.note, signed
+
+A checkpoint that stays on this machine proves little: copy it to where the writer of the ledger
+cannot change it (a colleague, a git server). The signing key lies in `keys/`, never in the ledger.
+"""
+
+from pathlib import Path
+
+from policy.keys import SigningKey, load_key, new_key, sign_note
+from policy.log import checkpoint_text
+from synth.ledger import Ledger
+
+KEY = Path("keys") / "log.pem"
+PUBLIC = Path("keys") / "log.pub"
+NOTES = Path("checkpoints")
+
+
+def checkpoint(ledger: Ledger, home: Path) -> str:
+    """Sign the log as it is now; the same size is signed once."""
+    key = _key(home, ledger.id)
+    note = sign_note(checkpoint_text(ledger.id, ledger.size, ledger.root), ledger.id, key)
+    path = home / NOTES / f"{ledger.size:010d}.note"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(note, encoding="utf-8")
+        partial.replace(path)
+    return note
+
+
+def notes(home: Path) -> list[str]:
+    """Every checkpoint that was written, oldest first."""
+    return [path.read_text(encoding="utf-8") for path in sorted((home / NOTES).glob("*.note"))]
+
+
+def public_key(home: Path) -> str:
+    """The line that verifies the notes; empty if nothing was ever signed."""
+    path = home / PUBLIC
+    return path.read_text(encoding="utf-8").strip() if path.exists() else ""
+
+
+def _key(home: Path, origin: str) -> SigningKey:
+    path = home / KEY
+    if path.exists():
+        return load_key(path)
+    key = new_key(path)
+    (home / PUBLIC).write_text(key.public(origin) + "\n", encoding="utf-8")
+    return key

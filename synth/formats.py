@@ -1,0 +1,66 @@
+"""Parquet that `datasets.load_dataset` reads as it lies, written the same to the byte each time.
+
+DuckDB writes it from an in-memory database with one thread and an explicit order: same rows, same
+bytes, so a dataset's digest is a function of its content.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+COLUMNS: dict[str, str] = {
+    "id": "VARCHAR",
+    "sample": "INTEGER",
+    "prompt": "STRUCT(role VARCHAR, content VARCHAR)[]",
+    "completion": "STRUCT(role VARCHAR, content VARCHAR)[]",
+    "answered": "BOOLEAN",
+    "expected": "VARCHAR",
+    "key": "VARCHAR",
+    "leaf": "BIGINT",
+    "offering": "VARCHAR",
+    "served_model": "VARCHAR",
+    "terms_pin": "VARCHAR",
+    "decision": "VARCHAR",
+    "at_ms": "BIGINT",
+    "prompt_tokens": "INTEGER",
+    "completion_tokens": "INTEGER",
+    "signal": "BOOLEAN",
+    "token_ids": "INTEGER[]",
+    "token_bytes": "BLOB[]",
+    "token_logprobs": "FLOAT[]",
+    "top_ids": "INTEGER[][]",
+    "top_bytes": "BLOB[][]",
+    "top_logprobs": "FLOAT[][]",
+}
+"""Every column of a frozen split, with its DuckDB type."""
+
+
+def write_parquet(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write one split; an empty one still has its columns."""
+    table = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
+    with duckdb.connect(":memory:", config={"threads": "1"}) as connection:
+        connection.execute(f"SET allowed_directories=['{_quoted(path.parent)}']")
+        connection.execute("SET enable_external_access=false")
+        connection.execute(f"CREATE TABLE split (place INTEGER, {table})")
+        for start in range(0, len(rows), 500):
+            part = rows[start : start + 500]
+            columns = [[row[name] for row in part] for name in COLUMNS]
+            unnested = ", ".join(
+                f"unnest(${place}::{kind}[])" for place, kind in enumerate(COLUMNS.values(), 2)
+            )
+            places = list(range(start, start + len(part)))
+            connection.execute(
+                f"INSERT INTO split SELECT unnest($1), {unnested}",
+                [places, *columns],
+            )
+        connection.execute(
+            f"COPY (SELECT * EXCLUDE place FROM split ORDER BY place)"  # noqa: S608
+            f" TO '{_quoted(path)}' (FORMAT parquet, COMPRESSION zstd)"
+        )
+    path.chmod(0o600)
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")

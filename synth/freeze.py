@@ -1,0 +1,393 @@
+"""Freeze: turn the kept completions into a directory that never changes.
+
+    freeze(order, permit) -> Frozen
+
+    datasets/bank-support/
+        train.parquet validation.parquet test.parquet   what a student learns from
+        manifest.json                                   what it was made of, and by which decisions
+        README.md                                       the card
+
+The same ledger and project give the same digest on any day. The test split is never filtered: a
+held-out prompt that the teacher failed is part of the truth about the teacher.
+"""
+
+import json
+import os
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from policy.digest import canonical, digest, file_digest
+from policy.errors import BadInput
+from policy.manifest import describe_files, manifest_digest, read_manifest, write_manifest
+from policy.permit import Action, Permit
+from policy.stamp import versions
+from synth.cards import dataset_card
+from synth.config import Dataset, Filters, Prompts, Sampling, Teacher, Variant
+from synth.filters import Candidate
+from synth.filters.apply import Found, fingerprint
+from synth.formats import write_parquet
+from synth.ledger import Ledger
+from synth.prompts import Prompt
+from synth.rows import ReceiptRow, signal_from
+from synth.wire import TokenLogprobs
+
+SPLITS = ("train", "validation", "test")
+
+_SOURCE = """
+SELECT c.attempt, a.key, o.seq, a.offering, o.served_model, a.terms_pin, a.decision,
+       o.prompt_tokens, o.completion_tokens, a.at_ms, c.token_bytes, c.token_logprobs, c.token_ids,
+       c.top_counts, c.top_bytes, c.top_logprobs, c.top_ids
+FROM completion c JOIN attempt a ON a.id = c.attempt JOIN outcome o ON o.attempt = c.attempt
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """All that decides what a dataset holds."""
+
+    name: str
+    folder: Path
+    """The project's datasets/ directory."""
+    ledger: Ledger
+    prompts: Sequence[Prompt]
+    candidates: Sequence[Candidate]
+    found: Found
+    variant: Variant
+    dataset: Dataset
+    teacher: Teacher
+    sampling: Sampling
+    filters: Filters
+    source: Prompts
+    prompts_file: Path
+    weights: str
+    """What was served, in words for the card."""
+    created: str
+    checkpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A frozen dataset."""
+
+    folder: Path
+    digest: str
+    rows: Mapping[str, int]
+    fresh: bool
+    """False where the same dataset was there already."""
+
+
+def freeze(order: Order, permit: Permit) -> Frozen:
+    """Write the dataset, or find that the very same one is there.
+
+    Raises BadInput if no row passes, or if another dataset of that name exists.
+    """
+    permit.must_be(Action.FREEZE)
+    splits = {split: _rows(order, split) for split in SPLITS}
+    if not splits["train"]:
+        raise BadInput(
+            f"no training row of dataset {order.name!r} passes {', '.join(_required(order))}",
+            where="[dataset] require",
+            fix="look at what the filters dropped: `spiritsafe filter`",
+        )
+    target = order.folder / order.name
+    partial = order.folder / f".{order.name}.{os.getpid()}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        return _publish(order, permit, splits, partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _publish(
+    order: Order,
+    permit: Permit,
+    splits: Mapping[str, list[dict[str, Any]]],
+    partial: Path,
+    target: Path,
+) -> Frozen:
+    for split, rows in splits.items():
+        write_parquet(partial / f"{split}.parquet", rows)
+    manifest = _manifest(order, permit, splits)
+    card = partial / "README.md"
+    card.write_text(dataset_card(manifest), encoding="utf-8")
+    files = describe_files(partial)
+    for split, rows in splits.items():
+        files[f"{split}.parquet"]["rows"] = len(rows)
+    manifest["files"] = files
+    counts = {split: len(rows) for split, rows in splits.items()}
+    wanted = manifest_digest(manifest)
+    if target.exists():
+        if read_manifest(target)["digest"] == wanted:
+            return Frozen(target, wanted, counts, fresh=False)
+        _set_aside(target)
+    write_manifest(partial, manifest)
+    os.replace(partial, target)
+    _sync(order.folder)
+    row = ReceiptRow(of="manifest", name=order.name, digest=wanted, at=order.ledger.now())
+    order.ledger.append_all([row])
+    return Frozen(target, wanted, counts, fresh=True)
+
+
+def _set_aside(target: Path) -> None:
+    """A dataset never changes: an older one of the same name keeps its digest as its name."""
+    old = str(read_manifest(target)["digest"]).removeprefix("sha256:")[:12]
+    aside = target.with_name(f"{target.name}.{old}")
+    if aside.exists():
+        shutil.rmtree(target)
+    else:
+        os.replace(target, aside)
+
+
+def _rows(order: Order, split: str) -> list[dict[str, Any]]:
+    prompts = [prompt for prompt in order.prompts if prompt.split == split]
+    if order.variant.source == "known" and split != "test":
+        return [_known_row(order, prompt) for prompt in prompts]
+    stored = _stored(order, split)
+    by_prompt: dict[str, list[Candidate]] = defaultdict(list)
+    for candidate in order.candidates:
+        if candidate.split == split and (split == "test" or _passes(candidate, order)):
+            by_prompt[candidate.prompt_id].append(candidate)
+    rows = []
+    for prompt in prompts:
+        chosen = sorted(by_prompt[prompt.id], key=lambda c: c.sample)
+        if split == "test":
+            chosen = [c for c in chosen if c.sample == 0][:1]
+            rows += [_row(prompt, c, stored[c.attempt]) for c in chosen] or [_unanswered(prompt)]
+        else:
+            rows += [_row(prompt, c, stored[c.attempt]) for c in _kept(chosen, order.dataset)]
+    return rows
+
+
+def _kept(chosen: list[Candidate], dataset: Dataset) -> list[Candidate]:
+    if dataset.keep == "shortest":
+        chosen = sorted(chosen, key=lambda c: (len(c.text), c.sample))
+    return chosen if dataset.keep == "all" else chosen[:1]
+
+
+def _passes(candidate: Candidate, order: Order) -> bool:
+    return all(order.found[name][candidate.attempt].keep for name in _required(order))
+
+
+def _required(order: Order) -> tuple[str, ...]:
+    return order.variant.require or order.dataset.require
+
+
+def _stored(order: Order, split: str) -> dict[str, tuple[Any, ...]]:
+    wanted = {c.attempt for c in order.candidates if c.split == split}
+    return {row[0]: row[1:] for row in order.ledger.each(_SOURCE) if row[0] in wanted}
+
+
+def _row(prompt: Prompt, candidate: Candidate, stored: tuple[Any, ...]) -> dict[str, Any]:
+    key, leaf, offering, served, pin, decision, asked, answered, at, *columns = stored
+    signal = signal_from(tuple(columns))
+    usable = spells(signal, candidate.text)
+    return {
+        **_empty(prompt),
+        "sample": candidate.sample,
+        "completion": [{"role": "assistant", "content": candidate.text}],
+        "answered": True,
+        "key": key,
+        "leaf": leaf,
+        "offering": offering,
+        "served_model": served,
+        "terms_pin": pin,
+        "decision": decision,
+        "at_ms": at,
+        "prompt_tokens": asked,
+        "completion_tokens": answered,
+        "signal": usable,
+        "token_ids": list(signal.token_ids),
+        "token_bytes": list(signal.token_bytes),
+        "token_logprobs": list(signal.token_logprobs),
+        "top_ids": [list(ids) for ids in signal.top_ids],
+        "top_bytes": [list(pieces) for pieces in signal.top_bytes],
+        "top_logprobs": [list(values) for values in signal.top_logprobs],
+    }
+
+
+def spells(signal: TokenLogprobs, text: str) -> bool:
+    """Whether the stored tokens are the tokens of the text: only then do their probabilities
+    belong to it. Under a schema, after a stop string, around hidden reasoning they often do not."""
+    return bool(signal.token_bytes) and b"".join(signal.token_bytes) == text.encode()
+
+
+def _known_row(order: Order, prompt: Prompt) -> dict[str, Any]:
+    """The control: what the known answers alone would teach, in the teacher's format."""
+    if not prompt.expected:
+        raise BadInput(
+            "a dataset of known answers needs [prompts] known", where="[dataset.variants]"
+        )
+    known = json.loads(prompt.expected)
+    value = {field: known[column] for field, column in order.filters.verify.items()} or known
+    text = json.dumps(value, ensure_ascii=False)
+    return {
+        **_empty(prompt),
+        "completion": [{"role": "assistant", "content": text}],
+        "answered": True,
+        "offering": "known-answers",
+    }
+
+
+def _unanswered(prompt: Prompt) -> dict[str, Any]:
+    return {**_empty(prompt), "completion": [{"role": "assistant", "content": ""}]}
+
+
+def _empty(prompt: Prompt) -> dict[str, Any]:
+    lists = ("token_ids", "token_bytes", "token_logprobs", "top_ids", "top_bytes", "top_logprobs")
+    texts = ("key", "offering", "served_model", "terms_pin", "decision")
+    return {
+        "id": prompt.id,
+        "sample": 0,
+        "prompt": [dict(message) for message in prompt.student],
+        "completion": [],
+        "answered": False,
+        "expected": prompt.expected or None,
+        "leaf": -1,
+        "at_ms": 0,
+        "prompt_tokens": 0,
+        "completion_tokens": 0,
+        "signal": False,
+        **dict.fromkeys(texts, ""),
+        **{name: [] for name in lists},
+    }
+
+
+def _manifest(
+    order: Order, permit: Permit, splits: Mapping[str, list[dict[str, Any]]]
+) -> dict[str, Any]:
+    rows = [row for part in splits.values() for row in part]
+    learned = splits["train"] + splits["validation"]
+    return {
+        "schema": 1,
+        "kind": "dataset",
+        "name": order.name,
+        "created": order.created,
+        "teachers": _teachers(order, rows),
+        "weights": order.weights,
+        "decisions": _decisions(order, rows),
+        "decided": permit.decision.model_dump(mode="json", exclude={"date"}),
+        "obligations": list(permit.obligations),
+        "sampling": order.sampling.model_dump(mode="json", by_alias=True),
+        "signal": {
+            "rows": sum(row["signal"] for row in learned),
+            "of": len(learned),
+            "k": order.sampling.logprobs,
+            "position": "before_grammar" if order.sampling.json_schema else "raw",
+            "unbiased": _unbiased(order),
+        },
+        "prompts": {
+            "file": order.source.file,
+            "sha256": file_digest(order.prompts_file),
+            "licence": order.source.licence,
+            "attribution": order.source.attribution,
+        },
+        "filters": {name: fingerprint(name, order.filters) for name in _required(order)},
+        "source": order.variant.source,
+        "keep": order.dataset.keep,
+        "split": order.dataset.split.model_dump(mode="json"),
+        "coverage": coverage(order, splits["train"]),
+        "rows": digest([digest(_identity(row)) for row in rows]),
+        "ledger": order.ledger.id,
+        "versions": versions(("spiritsafe", "duckdb")),
+        "checkpoint": order.checkpoint,
+        "files": {},
+    }
+
+
+def _decisions(order: Order, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The decisions that the rows were collected under, as they were made then."""
+    named = {row["decision"] for row in rows if row["decision"]}
+    stored = order.ledger.rows("SELECT digest, body FROM decision ORDER BY digest")
+    return [{"digest": name, **json.loads(body)} for name, body in stored if name in named]
+
+
+def _unbiased(order: Order) -> bool:
+    """Whether kept text is a sample of the stored distribution: temperature and top_p 1, no
+    schema, and no filter that looks at what was said."""
+    sampling = order.sampling
+    plain = {"served", "answered", "finish"}
+    return (
+        sampling.temperature == 1.0
+        and sampling.top_p == 1.0
+        and sampling.json_schema is None
+        and set(_required(order)) <= plain
+    )
+
+
+def _teachers(order: Order, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    groups: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    days: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for row in rows:
+        if row["terms_pin"]:
+            group = row["offering"], row["terms_pin"]
+            groups[group][row["served_model"]] += 1
+            days[group].add(_day(row["at_ms"]))
+    return [
+        {
+            "offering": offering,
+            "model": order.teacher.model,
+            "served_models": sorted(name for name in served if name),
+            "terms_pin": pin,
+            "rows": served.total(),
+            "collected": [min(days[offering, pin]), max(days[offering, pin])],
+        }
+        for (offering, pin), served in sorted(groups.items())
+    ]
+
+
+def _day(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).date().isoformat()
+
+
+def coverage(order: Order, kept: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Per value of the label column: prompts asked, answers, kept rows and prompts with one.
+    Filters that verify drop whole classes in silence; this is where it shows."""
+    label = order.dataset.label
+    if not label:
+        return []
+    named = {p.id: p.fields.get(label, "") for p in order.prompts if p.split == "train"}
+    asked = Counter(named.values())
+    answers = Counter(named[c.prompt_id] for c in order.candidates if c.prompt_id in named)
+    rows = Counter(named[row["id"]] for row in kept)
+    prompts = Counter(named[one] for one in {row["id"] for row in kept})
+    return [
+        {
+            "label": name,
+            "asked": asked[name],
+            "answered": answers[name],
+            "kept": rows[name],
+            "messages_kept": prompts[name],
+        }
+        for name in sorted(asked)
+    ]
+
+
+def coverage_of(order: Order) -> list[dict[str, Any]]:
+    """The coverage that freezing would find now."""
+    return coverage(order, _rows(order, "train"))
+
+
+def _identity(row: dict[str, Any]) -> dict[str, Any]:
+    """What makes a row itself, in a form that hashes the same everywhere."""
+    return {
+        "id": row["id"],
+        "sample": row["sample"],
+        "key": row["key"],
+        "leaf": row["leaf"],
+        "prompt": canonical(row["prompt"]).decode(),
+        "completion": canonical(row["completion"]).decode(),
+    }
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
