@@ -1,0 +1,103 @@
+"""The real weights: converted once, aligned with a real teacher's tokens, taught a few steps."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from policy.permit import Permit
+from tests.train.parts import write_dataset
+from train.align import Vocabulary
+from train.config import Student, Training
+from train.metrics import Step
+from train.run import train
+from train.students import Base, find_base, load
+
+MESSAGES = [
+    "My new card has not come yet – where is it?",
+    "I've lost my card 🙁 please block it",
+    "What's the exchange rate for 250 €?",
+    "I'm 16, may I open an account?",
+]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def base(cache: Path) -> Base:
+    return find_base("smollm2", cache)
+
+
+def taught_row(n: int, tokenizer: Any, vocabulary: Vocabulary) -> dict[str, Any]:
+    """As llama.cpp writes it: bytes of each token, the end of turn as an empty one."""
+    text = MESSAGES[n % 4]
+    content = json.dumps(
+        {"intent": f"intent_{n % 4}", "reply": "On its way – 2–3 days."}, ensure_ascii=False
+    )
+    ids = [*tokenizer(content, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    pieces = [*(vocabulary.bytes_of[i] for i in ids[:-1]), b""]
+    others = [vocabulary.bytes_of[i] for i in range(1000, 1019)]
+    shares = [math.log(0.8), *[math.log(0.1 / 19)] * 19]
+    return {
+        "id": f"p{n}",
+        "sample": 0,
+        "prompt": [{"role": "user", "content": text}],
+        "completion": [{"role": "assistant", "content": content}],
+        "answered": True,
+        "expected": json.dumps({"intent": f"intent_{n % 4}"}),
+        "prompt_tokens": 400,
+        "completion_tokens": len(ids),
+        "token_ids": ids,
+        "token_bytes": pieces,
+        "token_logprobs": [shares[0]] * len(ids),
+        "top_ids": [[i] for i in ids],
+        "top_bytes": [[piece, *others] for piece in pieces],
+        "top_logprobs": [shares] * len(ids),
+        "signal": True,
+    }
+
+
+def test_the_packaged_weights_are_converted_once(base: Base, cache: Path) -> None:
+    before = {p.name: p.stat().st_mtime_ns for p in base.path.iterdir()}
+    assert find_base("smollm2", cache) == base
+    assert {p.name: p.stat().st_mtime_ns for p in base.path.iterdir()} == before
+    assert not list(cache.glob("*.partial"))
+    assert base.license == "apache-2.0"
+
+
+def test_a_few_steps_on_stored_probabilities_lower_the_loss(
+    base: Base, cache: Path, tmp_path: Path, may_train: Permit
+) -> None:
+    _, tokenizer = load(base)
+    vocabulary = Vocabulary.of(tokenizer)
+    rows = [taught_row(n, tokenizer, vocabulary) for n in range(4)]
+    dataset = write_dataset(tmp_path / "bank", dict.fromkeys(("train", "validation", "test"), rows))
+    steps: list[Step] = []
+    training = Training(
+        objective={"top_k": 1.0, "sft": 0.5},
+        max_steps=3,
+        batch_size=2,
+        learning_rate=5e-4,
+        warmup=0.0,
+        validation_rows=0,
+        threads=1,
+    )
+    run = train(
+        dataset,
+        Student(layers=6),
+        training,
+        may_train,
+        tmp_path / "run",
+        cache_dir=cache,
+        on_step=steps.append,
+    )
+    counts = run.manifest["training"]["counts"]
+    assert counts["signal_positions"] == counts["positions"] > 80
+    assert steps[-1].loss < steps[0].loss

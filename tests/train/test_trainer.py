@@ -1,0 +1,155 @@
+"""The contract with TRL at the pinned version: what train/trainer.py leans on."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import Trainer
+from trl import SFTTrainer
+
+from tests.train.parts import TeacherRow, build_model
+from train.config import Training
+from train.data import Example, Reader, encode
+from train.metrics import Metrics
+from train.objectives import mix
+from train.quiet import quiet
+from train.trainer import Collate, Order, StudentTrainer, Watch, features, positions
+
+OURS = (
+    "compute_loss",
+    "_set_signature_columns_if_needed",
+    "_get_train_sampler",
+    "_send_telemetry",
+    "_save",
+    "_save_checkpoint",
+    "_save_optimizer_and_scheduler",
+    "_load_optimizer_and_scheduler",
+    "_save_rng_state",
+    "_load_rng_state",
+)
+
+
+@pytest.fixture(scope="module")
+def examples(tokenizer: Any) -> list[Example]:
+    rows = [TeacherRow(n, tokenizer, {"signal": n % 3 > 0}).columns() for n in range(8)]
+    return encode(rows, Reader(tokenizer), max_length=512)[0]
+
+
+@pytest.fixture
+def model(tokenizer: Any) -> Any:
+    return build_model(len(tokenizer))
+
+
+def make(
+    model: Any, tokenizer: Any, examples: list[Example], folder: Path, **changes: Any
+) -> tuple[StudentTrainer, Metrics]:
+    training = Training(**{"objective": {"top_k": 1.0, "sft": 0.5}, "batch_size": 4, **changes})
+    metrics = Metrics(folder / "metrics.jsonl", 2, 1, 1.0, lambda: 0.0, None)
+    with quiet():
+        trainer = StudentTrainer.of(
+            model,
+            tokenizer,
+            examples,
+            training,
+            2,
+            folder / "checkpoints",
+            Watch(metrics, [], training),
+        )
+    return trainer, metrics
+
+
+def test_the_pinned_version_still_has_every_method_that_we_replace() -> None:
+    assert version("trl") == "1.16.0"
+    assert [n for n in OURS if not hasattr(SFTTrainer, n)] == []
+    assert hasattr(Trainer, "loss_is_scaled_for_ga")
+
+
+def test_the_evidence_reaches_the_loss(
+    model: Any, tokenizer: Any, examples: list[Example], tmp_path: Path
+) -> None:
+    trainer, _ = make(model, tokenizer, examples, tmp_path)
+    batch = next(iter(trainer.get_train_dataloader()))
+    assert batch["top_ids"].shape[0] == int(batch["labels"].ne(-100).sum())
+    trainer.create_optimizer_and_scheduler(2)
+    trainer.compute_loss(trainer.model, batch)
+    assert trainer.take_sums()["top_k_tokens"] > 0
+
+
+def test_the_loss_is_one_token_at_a_time_over_the_whole_accumulated_batch(
+    tokenizer: Any, examples: list[Example], tmp_path: Path
+) -> None:
+    weights = []
+    for folder, batch, accumulate in (("whole", 4, 1), ("parts", 1, 4)):
+        trainer, _ = make(
+            build_model(len(tokenizer)),
+            tokenizer,
+            examples,
+            tmp_path / folder,
+            batch_size=batch,
+            accumulate=accumulate,
+        )
+        trainer.order.rows = [0, 1, 2, 3, 4, 5, 6, 7]
+        (tmp_path / folder).mkdir(exist_ok=True)
+        with quiet():
+            trainer.teach(None)
+        weights.append(torch.cat([p.detach().flatten() for p in trainer.model.parameters()]))
+    torch.testing.assert_close(weights[0], weights[1], atol=2e-5, rtol=1e-3)
+
+
+def test_padding_changes_neither_loss_nor_gradient(
+    model: Any, tokenizer: Any, examples: list[Example]
+) -> None:
+    collate, found = Collate(tokenizer.pad_token_id), []
+    for groups in ([examples], [[e] for e in examples]):
+        model.zero_grad()
+        values = [
+            mix(
+                positions(model, collate([features(e) for e in group])), {"top_k": 1.0, "sft": 0.5}
+            ).value
+            for group in groups
+        ]
+        total = torch.stack(values).sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        found.append((total.detach(), torch.cat([p.grad.flatten() for p in model.parameters()])))
+    torch.testing.assert_close(found[0], found[1], atol=1e-3, rtol=1e-4)
+    assert bool(found[0][1].isfinite().all())
+
+
+def test_each_logit_row_predicts_its_own_label(
+    model: Any, tokenizer: Any, examples: list[Example]
+) -> None:
+    example = examples[1]
+    found = positions(model, Collate(tokenizer.pad_token_id)([features(e) for e in examples[:3]]))
+    start = len(examples[0].completion)
+    ids = torch.tensor([example.input_ids])
+    whole = model(input_ids=ids).logits[0, example.prompt_length - 1 : -1]
+    mine = slice(start, start + len(example.completion))
+    torch.testing.assert_close(found.logits[mine], whole, atol=1e-4, rtol=1e-3)
+    assert found.labels[mine].tolist() == example.completion
+
+
+def test_the_prompt_costs_no_logits(model: Any, tokenizer: Any, examples: list[Example]) -> None:
+    found = positions(model, Collate(tokenizer.pad_token_id)([features(e) for e in examples]))
+    assert len(found.logits) == sum(len(e.completion) for e in examples)
+
+
+def test_the_order_is_a_function_of_the_seed_and_passes_over_every_row() -> None:
+    lengths = [n % 7 for n in range(50)]
+    one, two, other = (list(Order(lengths, 100, 4, seed)) for seed in (1, 1, 2))
+    assert one == two != other
+    assert sorted(one[:50]) == sorted(one[50:]) == list(range(50))
+
+
+def test_nothing_is_sent_and_nothing_is_pickled(
+    model: Any, tokenizer: Any, examples: list[Example], tmp_path: Path
+) -> None:
+    trainer, _ = make(model, tokenizer, examples, tmp_path, save_steps=1)
+    with quiet():
+        trainer.teach(None)
+    assert StudentTrainer._send_telemetry is not SFTTrainer._send_telemetry
+    kinds = {p.suffix for p in (tmp_path / "checkpoints").rglob("*") if p.is_file()}
+    assert kinds <= {".safetensors", ".json"}

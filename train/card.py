@@ -1,0 +1,181 @@
+"""The page a person reads before using a student: what it is, from whom, by what right, how good.
+
+A Hugging Face model card (Mitchell et al., 2019, arXiv:1810.03993). Everything on it is taken from
+the run's manifest, so it says nothing that the receipt does not.
+
+    Path("runs/sft/README.md").write_text(render(manifest, evaluation))
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+NAMES = {
+    "exact_match": "exact match",
+    "valid": "valid answers",
+    "kl": "KL to the teacher a token",
+    "top1_agreement": "same top token as the teacher",
+}
+
+
+def render(manifest: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> str:
+    """The whole page, front matter first."""
+    parts = [
+        _front_matter(manifest),
+        f"# {manifest['name']}\n",
+        _student(manifest),
+        _teachers(manifest),
+        _terms(manifest),
+        _training(manifest),
+        _figures(evaluation) if evaluation else "",
+        _limits(manifest),
+    ]
+    return "\n".join(part for part in parts if part).rstrip() + "\n"
+
+
+def _front_matter(manifest: Mapping[str, Any]) -> str:
+    """YAML, of which JSON strings are a part: quoting them so leaves nothing to inject."""
+    student = manifest["student"]
+    licence = student.get("license") or "other"
+    lines = ["---", f"license: {json.dumps(licence)}"]
+    if student.get("origin"):
+        lines.append(f"base_model: {json.dumps(student['origin'])}")
+    return "\n".join(
+        [
+            *lines,
+            "library_name: transformers",
+            "pipeline_tag: text-generation",
+            "tags:",
+            "- synthetic",
+            "- distillation",
+            "---\n",
+        ]
+    )
+
+
+def _student(manifest: Mapping[str, Any]) -> str:
+    student = manifest["student"]
+    return (
+        f"A student of {student['parameters']:,} parameters ({student['layers']} layers,"
+        f" {student['trainable']:,} of them trained) that starts from"
+        f" `{student['origin'] or student['base']}` (`{student['base_digest']}`) and was taught"
+        f" on the synthetic dataset `{manifest['dataset']['name']}`"
+        f" (`{manifest['dataset']['digest']}`).\n"
+    )
+
+
+def _teachers(manifest: Mapping[str, Any]) -> str:
+    data = manifest.get("data", {})
+    lines = ["## Teachers\n"]
+    for teacher in data.get("teachers", []):
+        lines.append(
+            f"- `{teacher.get('model', '')}` under `{teacher.get('offering', '')}`, terms"
+            f" `{teacher.get('terms_pin', '')}`, {teacher.get('rows', 0)} rows"
+        )
+    if data.get("sampling"):
+        lines.append(f"- Sampling: `{json.dumps(data['sampling'], sort_keys=True)}`")
+    if data.get("signal"):
+        lines.append(f"- Stored probabilities: `{json.dumps(data['signal'], sort_keys=True)}`")
+    if len(lines) == 1:
+        lines.append("The dataset's manifest names none.")
+    return "\n".join(lines) + "\n"
+
+
+def _terms(manifest: Mapping[str, Any]) -> str:
+    decision = manifest["decision"]
+    lines = [
+        "## By what right\n",
+        f"Decided on {decision['date']} for purpose `{decision['purpose']}`, distribution"
+        f" `{decision['distribution']}`: **{_level(decision['level'])}**.\n",
+    ]
+    lines += [f"- {_reason(reason)}" for reason in decision["reasons"]]
+    duties = manifest.get("obligations", [])
+    lines.append("\nDuties: " + (", ".join(f"`{duty}`" for duty in duties) or "none") + ".")
+    return "\n".join(lines) + "\n"
+
+
+def _level(level: Any) -> str:
+    return str(level).replace("_", " ")
+
+
+def _reason(reason: Mapping[str, Any]) -> str:
+    source = ", ".join(str(reason[k]) for k in ("document", "clause") if reason.get(k))
+    return f"{reason.get('text', '')}" + (f" ({source})" if source else "")
+
+
+def _training(manifest: Mapping[str, Any]) -> str:
+    training, metrics = manifest["training"], manifest["metrics"]
+    mixed = " + ".join(f"{weight} · {name}" for name, weight in training["objective"].items())
+    lines = [
+        "## Training\n",
+        f"- Objective: {mixed}",
+        f"- {training['steps']} steps of {training['batch_size'] * training['accumulate']}"
+        f" rows, learning rate {training['learning_rate']}, seed {training['seed']}",
+    ]
+    counts = training["counts"]
+    lines.append(
+        f"- {counts.get('examples', 0)} rows taught, {counts.get('positions', 0)} tokens,"
+        f" {counts.get('signal_positions', 0)} of them with the teacher's probabilities"
+    )
+    lines += [
+        f"- Left out: {counts[key]} rows ({reason})"
+        for key, reason in LEFT_OUT.items()
+        if counts.get(key)
+    ]
+    lines.append(f"- Last loss {metrics['loss']:.4f}" if "loss" in metrics else "")
+    if "validation_loss" in metrics:
+        lines.append(f"- Validation loss {metrics['validation_loss']:.4f}")
+    return "\n".join(line for line in lines if line) + "\n"
+
+
+LEFT_OUT = {
+    "too_long": "longer than max_length",
+    "prompt_not_a_prefix": "the template rewrites the prompt",
+    "no_end_of_turn": "the answer is not closed",
+}
+
+
+def _figures(evaluation: Mapping[str, Any]) -> str:
+    """The held-out table, each figure with its 95 % interval."""
+    lines = [
+        "## Held-out figures\n",
+        f"{evaluation['rows']} prompts that taught nothing, greedy"
+        " answers; 95 % bootstrap intervals over rows.\n",
+        "| metric | value | 95 % interval |",
+        "|---|--:|---|",
+    ]
+    for key, name in NAMES.items():
+        if key in evaluation["metrics"]:
+            found = evaluation["metrics"][key]
+            lines.append(
+                f"| {name} | {found['value']:.3f} | {found['low']:.3f} to {found['high']:.3f} |"
+            )
+    for key in ("prompt_tokens", "completion_tokens"):
+        if key in evaluation["metrics"]:
+            name = key.replace("_", " ")
+            lines.append(f"| mean {name} | {evaluation['metrics'][key]} | |")
+    return "\n".join(lines) + "\n"
+
+
+def _limits(manifest: Mapping[str, Any]) -> str:
+    notes = list(_notes(manifest))
+    return "\n".join(["## Limits\n", *(f"- {note}" for note in notes)]) + "\n"
+
+
+def _notes(manifest: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        "It learnt one task from a teacher's answers and repeats the teacher's mistakes; the"
+        " figures hold for prompts like the held-out ones."
+    )
+    if said := manifest["student"].get("quantisation"):
+        yield f"Student: {said}; the rounding of that file remains in them."
+    if said := manifest.get("data", {}).get("quantisation"):
+        yield f"Teacher: {said if isinstance(said, str) else json.dumps(said, sort_keys=True)}"
+    unaligned = manifest["training"]["counts"].get("unaligned_positions", 0)
+    if unaligned:
+        yield (
+            f"{unaligned} tokens of rows with stored probabilities did not line up with the"
+            " student's tokens and were taught as text."
+        )

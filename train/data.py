@@ -1,0 +1,220 @@
+"""From a frozen dataset directory to examples that a student can learn from.
+
+Nothing is read before every file has been checked against the manifest, and nothing is opened
+without a permit. What cannot teach is left out and counted, never repaired.
+
+    dataset = open_dataset(Path("datasets/support"), permit)
+    examples, counts = encode(dataset.rows("train"), Reader(tokenizer), max_length=512)
+    counts["signal_positions"]    # tokens whose stored probabilities reach `top_k`
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as parquet  # type: ignore[import-untyped]
+
+from policy.errors import BadInput, VerificationFailed
+from policy.manifest import check_files, manifest_digest, read_manifest
+from policy.permit import Action, Permit
+from train.align import Candidates, Vocabulary, align
+
+Row = dict[str, Any]
+COLUMNS = (
+    "id",
+    "sample",
+    "prompt",
+    "completion",
+    "answered",
+    "expected",
+    "prompt_tokens",
+    "completion_tokens",
+    "token_bytes",
+    "token_logprobs",
+    "top_bytes",
+    "top_logprobs",
+    "signal",
+)
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A frozen dataset whose every byte was found as its manifest says."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return str(self.manifest.get("name", self.path.name))
+
+    @property
+    def digest(self) -> str:
+        return str(self.manifest["digest"])
+
+    def rows(self, split: str) -> list[Row]:
+        """The rows of one split, in the order they were frozen."""
+        file = self.path / f"{split}.parquet"
+        table = parquet.ParquetFile(file)
+        missing = [name for name in COLUMNS if name not in table.schema_arrow.names]
+        if missing:
+            raise BadInput(
+                f"lacks the column {missing[0]}", where=str(file), fix="Freeze the dataset again."
+            )
+        rows: list[Row] = table.read(columns=list(COLUMNS)).to_pylist()
+        return rows
+
+
+def open_dataset(path: Path, permit: Permit, action: Action = Action.TRAIN) -> Dataset:
+    """Check the permit, then every file against the manifest; an altered one is refused by name."""
+    permit.must_be(action)
+    if not path.is_dir():
+        raise BadInput(
+            "there is no such dataset", where=str(path), fix="Run `spiritsafe freeze` first."
+        )
+    if not (path / "manifest.json").is_file():
+        raise BadInput(
+            "has no manifest.json, so it was never finished",
+            where=str(path),
+            fix="Freeze it again.",
+        )
+    manifest = read_manifest(path)
+    if manifest.get("kind") != "dataset":
+        raise BadInput("manifest.json is not that of a dataset", where=str(path))
+    if manifest.get("digest") != manifest_digest(manifest):
+        raise VerificationFailed(
+            "manifest.json is altered: its digest does not hold",
+            where=str(path),
+            fix="Freeze the dataset again.",
+        )
+    for split in SPLITS:
+        if f"{split}.parquet" not in manifest.get("files", {}):
+            raise BadInput(f"the manifest does not name {split}.parquet", where=str(path))
+    if altered := check_files(path, manifest):
+        raise VerificationFailed(
+            f"{', '.join(altered)} is not as the manifest says",
+            where=str(path),
+            fix="Freeze the dataset again; do not edit it.",
+        )
+    return Dataset(path, manifest)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row as numbers: the prompt, the completion up to its end of turn, the evidence."""
+
+    id: str
+    input_ids: list[int]
+    prompt_length: int
+    candidates: list[Candidates]
+    """One a completion token; empty where the teacher left no usable probabilities."""
+
+    @property
+    def completion(self) -> list[int]:
+        return self.input_ids[self.prompt_length :]
+
+
+class Reader:
+    """Renders and tokenises chats for one student, and finds where its turns end."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        if not tokenizer.chat_template:
+            raise BadInput(
+                "the student's tokenizer has no chat template",
+                fix="Use an instruct model, or put chat_template.jinja beside it.",
+            )
+        self.tokenizer = tokenizer
+        self.vocabulary = Vocabulary.of(tokenizer)
+        self.specials = frozenset(tokenizer.all_special_ids)
+        self.end_of_turn = self._end_of_turn()
+
+    def prompt_text(self, messages: Sequence[Any]) -> str:
+        """The prompt as the student sees it, up to where its answer starts."""
+        return str(
+            self.tokenizer.apply_chat_template(
+                list(messages), tokenize=False, add_generation_prompt=True
+            )
+        )
+
+    def chat_text(self, messages: Sequence[Any]) -> str:
+        return str(self.tokenizer.apply_chat_template(list(messages), tokenize=False))
+
+    def ids(self, texts: list[str]) -> list[list[int]]:
+        found: list[list[int]] = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return found
+
+    def _end_of_turn(self) -> int:
+        """The token that closes an answer: without it a student would never learn to stop."""
+        asked = [{"role": "user", "content": "a"}]
+        text = self.chat_text([*asked, {"role": "assistant", "content": "b"}])
+        closing = [
+            i
+            for i in self.ids([text])[0][len(self.ids([self.prompt_text(asked)])[0]) :]
+            if i in self.specials
+        ]
+        if not closing:
+            raise BadInput(
+                "the chat template does not end the assistant's turn with a special token",
+                fix="Choose a base whose template does, such as ChatML.",
+            )
+        return closing[-1]
+
+
+def encode(
+    rows: Iterable[Row], reader: Reader, *, max_length: int
+) -> tuple[list[Example], Counter[str]]:
+    """Tokenise answered rows and align the teacher's probabilities; the rest is counted."""
+    counts: Counter[str] = Counter()
+    kept = [row for row in rows if row["answered"]]
+    prompts = [reader.prompt_text(row["prompt"]) for row in kept]
+    chats = [reader.chat_text([*row["prompt"], *row["completion"]]) for row in kept]
+    examples = []
+    prompt_ids, chat_ids = (reader.ids(t) if t else [] for t in (prompts, chats))
+    for row, before, whole in zip(kept, prompt_ids, chat_ids, strict=True):
+        counts["rows"] += 1
+        example = _example(row, before, whole, reader, counts)
+        if example and len(example.input_ids) > max_length:
+            counts["too_long"] += 1
+        elif example:
+            examples.append(example)
+            _count(row, example, counts)
+    if kept and counts["prompt_not_a_prefix"] == len(kept):
+        raise BadInput(
+            "the chat template rewrites the prompt once it is answered, so completions"
+            " cannot be masked",
+            fix="Choose a base whose template does not.",
+        )
+    return examples, counts
+
+
+def _example(
+    row: Row, before: list[int], whole: list[int], reader: Reader, counts: Counter[str]
+) -> Example | None:
+    if whole[: len(before)] != before:
+        counts["prompt_not_a_prefix"] += 1
+        return None
+    answer = whole[len(before) :]
+    if reader.end_of_turn not in answer:
+        counts["no_end_of_turn"] += 1
+        return None
+    end = len(answer) - answer[::-1].index(reader.end_of_turn)
+    answer = answer[:end]
+    candidates: list[Candidates] = [{}] * len(answer)
+    if row["signal"]:
+        candidates = align(row, answer, reader.vocabulary, reader.end_of_turn, counts)
+    return Example(str(row["id"]), before + answer, len(before), candidates)
+
+
+def _count(row: Row, example: Example, counts: Counter[str]) -> None:
+    found = sum(1 for candidates in example.candidates if candidates)
+    counts["examples"] += 1
+    counts["positions"] += len(example.candidates)
+    counts["signal_positions"] += found
+    counts["signal_rows"] += bool(found)
+    counts["unaligned_rows"] += bool(row["signal"]) and not found
+    counts["unaligned_positions"] += (len(example.candidates) - found) if row["signal"] else 0

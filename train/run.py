@@ -1,0 +1,276 @@
+"""Teach one student from one frozen dataset; leave one run directory with its receipt.
+
+Killed at any moment, the same call goes on from the newest whole checkpoint and ends with the same
+bits. A finished directory is returned as it is; one begun from other inputs is refused.
+
+    run = train(Path("datasets/support"), student, training, permit, Path("runs/sft"),
+                cache_dir=Path(".cache"))
+    run.student      # runs/sft/student: safetensors, tokenizer, chat template
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from policy.errors import BadInput, VerificationFailed
+from policy.manifest import read_manifest
+from policy.permit import Action, Permit
+from policy.stamp import versions
+from train.checkpoints import newest, protect, prune, step_of
+from train.config import Student, Training
+from train.data import Dataset, Example, Reader, encode, open_dataset
+from train.disk import boundary, demand_space
+from train.metrics import Metrics, Step
+from train.quiet import quiet
+from train.receipt import altered, seal
+from train.students import Base, find_base, load
+from train.threads import threads
+
+FREE_TO_CHANGE = {"logging_steps", "save_steps", "validation_steps", "validation_rows", "threads"}
+CARRIED = ("teachers", "sampling", "signal", "coverage", "license", "quantisation")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run directory."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def student(self) -> Path:
+        return self.path / "student"
+
+
+def train(
+    dataset_dir: Path,
+    student: Student,
+    training: Training,
+    permit: Permit,
+    out_dir: Path,
+    *,
+    cache_dir: Path,
+    on_step: Callable[[Step], None] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Run:
+    """Open, tokenise, teach, write; every part of it may be interrupted and called again."""
+    permit.must_be(Action.TRAIN)
+    dataset = open_dataset(dataset_dir, permit)
+    with boundary(out_dir):
+        base = find_base(student.base, cache_dir)
+        inputs = describe_inputs(dataset, base, student, training)
+        if done := finished(out_dir, inputs):
+            return done
+        begin(out_dir, inputs)
+        with quiet(), threads(training.threads):
+            lesson = prepare(dataset, base, student, training)
+            metrics = Metrics(
+                out_dir / "metrics.jsonl",
+                lesson.steps,
+                training.logging_steps,
+                lesson.steps_an_epoch,
+                clock,
+                on_step,
+            )
+            teach(lesson, training, out_dir / "checkpoints", metrics)
+            write_student(lesson, out_dir)
+        manifest = describe(dataset, base, lesson, training, permit, metrics)
+        return Run(out_dir, seal(out_dir, {**manifest, "inputs": inputs}))
+
+
+def describe_inputs(
+    dataset: Dataset, base: Base, student: Student, training: Training
+) -> dict[str, Any]:
+    """Everything that decides the weights, and nothing else."""
+    return {
+        "dataset": dataset.digest,
+        "base": base.digest,
+        "layers": student.layers,
+        "training": training.model_dump(mode="json", exclude=FREE_TO_CHANGE),
+    }
+
+
+def finished(out_dir: Path, inputs: dict[str, Any]) -> Run | None:
+    """The run that is already there, if it is whole and came from these inputs."""
+    if not (out_dir / "manifest.json").is_file():
+        return None
+    manifest = read_manifest(out_dir)
+    refuse_difference(out_dir, manifest.get("inputs", {}), inputs)
+    shutil.rmtree(out_dir / "checkpoints", ignore_errors=True)  # killed while it tidied up
+    if names := altered(out_dir, manifest):
+        raise VerificationFailed(
+            f"{', '.join(names)} is not as the manifest says",
+            where=str(out_dir),
+            fix="Delete the directory to train again.",
+        )
+    return Run(out_dir, manifest)
+
+
+def begin(out_dir: Path, inputs: dict[str, Any]) -> None:
+    """Claim the directory for these inputs, or refuse the one that other inputs claimed."""
+    folder = out_dir / "checkpoints"
+    folder.mkdir(parents=True, exist_ok=True)
+    out_dir.chmod(0o700)
+    record = folder / "inputs.json"
+    if record.is_file():
+        refuse_difference(out_dir, json.loads(record.read_text(encoding="utf-8")), inputs)
+        return
+    partial = record.with_suffix(".partial")
+    partial.write_text(json.dumps(inputs), encoding="utf-8")
+    partial.chmod(0o600)
+    partial.rename(record)
+
+
+def refuse_difference(out_dir: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """One line that names what changed."""
+    old, new = dict(_flat(before)), dict(_flat(now))
+    changed = [
+        f"{key} was {old.get(key)} and is {new.get(key)}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+    if changed:
+        raise BadInput(
+            f"was begun with other inputs: {'; '.join(changed)}",
+            where=str(out_dir),
+            fix="Give the run another name, or delete this directory.",
+        )
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        if isinstance(item, dict):
+            yield from _flat(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", item
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """The student and what it is about to be taught."""
+
+    model: Any
+    reader: Reader
+    examples: list[Example]
+    validation: list[Example]
+    counts: Counter[str]
+    steps: int
+    steps_an_epoch: float
+
+
+def prepare(dataset: Dataset, base: Base, student: Student, training: Training) -> Lesson:
+    """Load the base and tokenise the rows; refuse what could not teach anything."""
+    model, tokenizer = load(base, student.layers)
+    if training.freeze_embeddings:
+        model.get_input_embeddings().weight.requires_grad_(False)
+    reader = Reader(tokenizer)
+    examples, counts = encode(dataset.rows("train"), reader, max_length=training.max_length)
+    if not examples:
+        raise BadInput(
+            "no row of the train split can teach",
+            where=str(dataset.path),
+            fix=f"Counted: {dict(counts)}.",
+        )
+    if "top_k" in training.objective and not counts["signal_positions"]:
+        raise BadInput(
+            "no stored probability reaches this student, so top_k has nothing to learn from",
+            where=str(dataset.path),
+            fix="Train with sft, or collect with logprobs from the same tokenizer.",
+        )
+    validation, _ = encode(
+        dataset.rows("validation")[: training.validation_rows],
+        reader,
+        max_length=training.max_length,
+    )
+    an_epoch = len(examples) / (training.batch_size * training.accumulate)
+    steps = training.max_steps or math.ceil(an_epoch * training.epochs)
+    return Lesson(model, reader, examples, validation, counts, steps, an_epoch)
+
+
+def teach(lesson: Lesson, training: Training, folder: Path, metrics: Metrics) -> None:
+    """Run TRL's loop, from the newest whole checkpoint where there is one."""
+    from train.trainer import StudentTrainer, Watch
+
+    parameters = lesson.model.num_parameters()
+    demand_space(folder, parameters, checkpoints=lesson.steps > training.save_steps)
+    start = newest(folder)
+    prune(folder, start)
+    metrics.resume(step_of(start))
+    trainer = StudentTrainer.of(
+        lesson.model,
+        lesson.reader.tokenizer,
+        lesson.examples,
+        training,
+        lesson.steps,
+        folder,
+        Watch(metrics, lesson.validation, training),
+    )
+    trainer.teach(start)
+    if not all(bool(torch.isfinite(weight).all()) for weight in lesson.model.parameters()):
+        raise BadInput(
+            "a weight is not a number any more",
+            where=str(folder.parent),
+            fix="Lower [training].learning_rate and train under another name.",
+        )
+
+
+def describe(
+    dataset: Dataset,
+    base: Base,
+    lesson: Lesson,
+    training: Training,
+    permit: Permit,
+    metrics: Metrics,
+) -> dict[str, Any]:
+    """What the manifest says beside its files: from what, by what right, with what result."""
+    trainable = sum(p.numel() for p in lesson.model.parameters() if p.requires_grad)
+    duties = {*permit.obligations, *dataset.manifest.get("obligations", [])}
+    return {
+        "dataset": {"name": dataset.name, "digest": dataset.digest},
+        "data": {key: dataset.manifest[key] for key in CARRIED if key in dataset.manifest},
+        "student": {
+            "base": base.name,
+            "base_digest": base.digest,
+            "origin": base.origin,
+            "license": base.license,
+            "quantisation": base.quantisation,
+            "layers": lesson.model.config.num_hidden_layers,
+            "parameters": lesson.model.num_parameters(),
+            "trainable": trainable,
+        },
+        "training": {
+            **training.model_dump(mode="json"),
+            "steps": lesson.steps,
+            "counts": dict(sorted(lesson.counts.items())),
+        },
+        "decision": permit.decision.model_dump(mode="json"),
+        "obligations": sorted(duties),
+        "versions": versions(),
+        "metrics": metrics.final(),
+    }
+
+
+def write_student(lesson: Lesson, out_dir: Path) -> None:
+    """Weights, tokenizer and template, whole or not at all."""
+    partial, target = out_dir / "student.partial", out_dir / "student"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(mode=0o700)
+    lesson.model.config.use_cache = True
+    lesson.model.generation_config.update(
+        eos_token_id=[lesson.reader.end_of_turn], pad_token_id=lesson.reader.tokenizer.pad_token_id
+    )
+    lesson.model.save_pretrained(partial)
+    lesson.reader.tokenizer.save_pretrained(partial)
+    protect(partial)
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)

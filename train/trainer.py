@@ -1,0 +1,318 @@
+"""The one adapter to TRL: SFTTrainer with our objectives in place of its loss.
+
+TRL keeps the loop, the schedule, accumulation and (later) many GPUs. Nothing here comes from
+trl.experimental, no telemetry is sent, and tests/train/test_trainer.py is the contract at the
+pinned version.
+
+Rows are padded on the left, so that every completion ends at the last column: transformers then
+projects only the last `logits_to_keep` positions onto the vocabulary, and prompts cost no logits.
+
+    trainer = StudentTrainer.of(model, tokenizer, examples, training, steps, folder, watch)
+    trainer.teach(newest(folder))
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from torch.utils.data import Sampler
+from transformers import PrinterCallback, Trainer, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from train import checkpoints
+from train.config import Training
+from train.data import Example
+from train.metrics import Metrics
+from train.objectives import Loss, Positions, mix
+
+IGNORED = -100
+COLUMNS = ["input_ids", "labels", "top_ids", "top_logprobs"]
+GROUP = 8  # batches sorted by length together: enough to lose most padding, few enough to mix
+
+
+class Order(Sampler[int]):
+    """Which rows make up which step: a pure function of the seed, so a resumed run repeats it."""
+
+    def __init__(self, lengths: Sequence[int], count: int, batch: int, seed: int) -> None:
+        super().__init__()
+        self.rows: list[int] = []
+        epoch = 0
+        while len(self.rows) < count:
+            self.rows += _epoch(lengths, batch, random.Random(f"{seed}/{epoch}"))  # noqa: S311
+            epoch += 1
+        del self.rows[count:]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def _epoch(lengths: Sequence[int], batch: int, chance: random.Random) -> list[int]:
+    rows = list(range(len(lengths)))
+    chance.shuffle(rows)
+    groups = [
+        sorted(rows[n : n + batch * GROUP], key=lambda row: lengths[row])
+        for n in range(0, len(rows), batch * GROUP)
+    ]
+    batches = [group[n : n + batch] for group in groups for n in range(0, len(group), batch)]
+    chance.shuffle(batches)
+    return [row for batch_rows in batches for row in batch_rows]
+
+
+def features(example: Example) -> dict[str, Any]:
+    """The columns of one example, as the collator takes them."""
+    return {
+        "input_ids": example.input_ids,
+        "labels": [IGNORED] * example.prompt_length + example.completion,
+        "top_ids": [list(found) for found in example.candidates],
+        "top_logprobs": [list(found.values()) for found in example.candidates],
+    }
+
+
+class Collate:
+    """Left-padded batch; evidence is one row a completion token, in reading order."""
+
+    def __init__(self, pad_id: int) -> None:
+        self.pad_id = pad_id
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        width = max(len(row["input_ids"]) for row in rows)
+        input_ids = torch.full((len(rows), width), self.pad_id)
+        labels = torch.full((len(rows), width), IGNORED)
+        mask = torch.zeros((len(rows), width), dtype=torch.long)
+        for n, row in enumerate(rows):
+            length = len(row["input_ids"])
+            input_ids[n, width - length :] = torch.tensor(row["input_ids"])
+            labels[n, width - length :] = torch.tensor(row["labels"])
+            mask[n, width - length :] = 1
+        ids = [found for row in rows for found in row["top_ids"]]
+        logprobs = [found for row in rows for found in row["top_logprobs"]]
+        return {
+            "input_ids": input_ids,
+            "labels": labels,
+            "attention_mask": mask,
+            "top_ids": _table(ids, -1, torch.long),
+            "top_logprobs": _table(logprobs, -torch.inf, torch.float32),
+        }
+
+
+def _table(rows: list[list[Any]], padding: float, dtype: torch.dtype) -> Tensor:
+    width = max(1, *(len(row) for row in rows))
+    return torch.tensor([row + [padding] * (width - len(row)) for row in rows], dtype=dtype)
+
+
+def positions(model: Any, batch: Mapping[str, Tensor]) -> Positions:
+    """One forward pass; logits only where a completion token is predicted."""
+    labels, mask = batch["labels"], batch["attention_mask"]
+    longest = int(labels.ne(IGNORED).sum(-1).max())
+    seen = mask[:, :-1]  # the last token predicts nothing that is trained
+    outputs = model(
+        input_ids=batch["input_ids"][:, :-1],
+        attention_mask=seen,
+        position_ids=(seen.cumsum(-1) - 1).clamp(min=0),
+        use_cache=False,
+        logits_to_keep=longest,
+    )
+    wanted = labels[:, -longest:]
+    trained = wanted.ne(IGNORED)
+    return Positions(
+        outputs.logits[trained], wanted[trained], batch["top_ids"], batch["top_logprobs"]
+    )
+
+
+class StudentTrainer(SFTTrainer):  # type: ignore[misc]
+    """SFTTrainer whose loss is train.objectives.mix, and whose checkpoints hold no pickle."""
+
+    loss_is_scaled_for_ga = True  # compute_loss divides by the tokens of the whole batch
+    objective: dict[str, float]
+    sums: Counter[str]
+    rate: float
+    sealed: Path | None
+    order: Order
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        tokenizer: Any,
+        examples: Sequence[Example],
+        training: Training,
+        steps: int,
+        folder: Path,
+        watch: Watch,
+    ) -> StudentTrainer:
+        """A trainer over pre-tokenised examples."""
+        trainer = cls(
+            model=model,
+            args=_arguments(training, steps, folder),
+            data_collator=Collate(tokenizer.pad_token_id),
+            processing_class=tokenizer,
+            train_dataset=Dataset.from_list([features(e) for e in examples]),
+            callbacks=[watch],
+        )
+        watch.trainer = trainer
+        trainer.remove_callback(PrinterCallback)
+        trainer.objective = {str(name): weight for name, weight in training.objective.items()}
+        trainer.sums, trainer.rate, trainer.sealed = Counter(), 0.0, None
+        trainer.model_accepts_loss_kwargs = True  # so that Trainer counts num_items_in_batch
+        trainer.order = Order(
+            [len(e.input_ids) for e in examples],
+            steps * training.batch_size * training.accumulate,
+            training.batch_size,
+            training.seed,
+        )
+        return trainer
+
+    def teach(self, start: Path | None) -> None:
+        """Train to the last step, from `start` where there is a checkpoint."""
+        self.sealed = start
+        self.train(resume_from_checkpoint=str(start) if start else None)
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Tensor:
+        """The mixed objective a trained token, over the tokens of every accumulated batch."""
+        found = positions(model, inputs)
+        loss = mix(found, self.objective)
+        tokens = len(found.labels)
+        self.rate = float(self.optimizer.param_groups[0]["lr"])  # before the schedule moves on
+        self._add(loss, tokens, inputs["attention_mask"])
+        whole = tokens if num_items_in_batch is None else num_items_in_batch
+        shared: Tensor = loss.value / whole * self.accelerator.num_processes  # DDP averages
+        return shared
+
+    def _add(self, loss: Loss, tokens: int, mask: Tensor) -> None:
+        """Sums of this optimiser step, for whoever draws the progress."""
+        self.sums.update(trained_tokens=tokens, tokens=int(mask.sum()), **as_sums(loss))
+
+    def take_sums(self) -> Counter[str]:
+        """What was summed since the last call."""
+        taken, self.sums = self.sums, Counter[str]()
+        return taken
+
+    @torch.no_grad()
+    def validate(self, examples: Sequence[Example]) -> dict[str, float]:
+        """Mean losses a token on examples that are not trained on."""
+        self.model.eval()
+        sums = Counter[str]()
+        ordered = sorted(examples, key=lambda e: len(e.input_ids))
+        batch_size = int(self.args.per_device_train_batch_size)
+        for n in range(0, len(ordered), batch_size):
+            batch = self.data_collator([features(e) for e in ordered[n : n + batch_size]])
+            found = positions(self.model, self._prepare_inputs(batch))
+            sums.update(trained_tokens=len(found.labels), **as_sums(mix(found, self.objective)))
+        self.model.train()
+        return means(sums)
+
+    def _set_signature_columns_if_needed(self) -> None:
+        self._signature_columns = COLUMNS  # Trainer drops every column that is not named here
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Order:
+        return self.order
+
+    def _send_telemetry(self) -> None:
+        """TRL reports the trainer and the machine to its makers; we send nothing to anyone."""
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        self.model.save_pretrained(output_dir, state_dict=state_dict)  # no training_args.bin
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        if self.state.global_step >= self.state.max_steps:
+            return  # the student itself is about to be written
+        folder = Path(self.args.output_dir)
+        checkpoints.prune(folder, self.sealed)
+        Trainer._save_checkpoint(self, model, trial)  # TRL's would also write a card of its own
+        self.sealed = folder / f"checkpoint-{self.state.global_step}"
+        checkpoints.seal(self.sealed)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        checkpoints.save_optimiser(Path(output_dir), self.optimizer, self.lr_scheduler)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            checkpoints.load_optimiser(Path(checkpoint), self.optimizer, self.lr_scheduler)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Kept with the optimiser."""
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            checkpoints.load_random(Path(checkpoint))
+
+
+class Watch(TrainerCallback):  # type: ignore[misc]
+    """Hands each step's figures to Metrics, and scores the validation rows when it is time."""
+
+    def __init__(self, metrics: Metrics, validation: Sequence[Example], training: Training) -> None:
+        self.metrics, self.validation, self.every = metrics, validation, training.validation_steps
+        self.trainer: StudentTrainer | None = None  # set by StudentTrainer.of
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.trainer is None:
+            return
+        sums = self.trainer.take_sums()
+        self.metrics.step(state.global_step, means(sums), int(sums["tokens"]), self.trainer.rate)
+        due = self.every and state.global_step % self.every == 0
+        if self.validation and (due or state.global_step == self.metrics.total):
+            found = self.trainer.validate(self.validation)
+            self.metrics.validation(state.global_step, found)
+
+
+def as_sums(loss: Loss) -> dict[str, Any]:
+    """A loss and its metrics as numbers, to be added up over batches."""
+    return {"loss": float(loss.value.detach()), **{k: float(v) for k, v in loss.metrics.items()}}
+
+
+def means(sums: Mapping[str, float]) -> dict[str, float]:
+    """Sums over tokens to means a token; top_k over the tokens that have evidence."""
+    tokens = max(sums.get("trained_tokens", 0.0), 1.0)
+    found = {"loss": sums.get("loss", 0.0) / tokens}
+    if "sft_loss" in sums:
+        found["sft_loss"] = sums["sft_loss"] / tokens
+    if sums.get("top_k_tokens"):
+        found["top_k_loss"] = sums["top_k_loss"] / sums["top_k_tokens"]
+    return found
+
+
+def _arguments(training: Training, steps: int, folder: Path) -> SFTConfig:
+    """TRL's settings; ours say which rows and what loss, so its truncation and packing are off."""
+    cuda = torch.cuda.is_available()
+    return SFTConfig(
+        output_dir=str(folder),
+        max_steps=steps,
+        seed=training.seed,
+        per_device_train_batch_size=training.batch_size,
+        gradient_accumulation_steps=training.accumulate,
+        gradient_checkpointing=False,
+        learning_rate=training.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=round(training.warmup * steps),
+        weight_decay=training.weight_decay,
+        max_grad_norm=training.clip,
+        optim="adamw_torch_fused",
+        use_cpu=not cuda,
+        bf16=cuda and torch.cuda.is_bf16_supported(),
+        max_length=None,
+        packing=False,
+        dataloader_pin_memory=False,
+        save_strategy="steps",
+        save_steps=training.save_steps,
+        save_total_limit=None,
+        logging_strategy="no",
+        eval_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
