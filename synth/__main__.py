@@ -1,0 +1,5 @@
+"""`python -m synth` is the command `spiritsafe`, for where no script is installed."""
+
+from synth.cli import main
+
+main()

@@ -1,0 +1,405 @@
+"""The command `spiritsafe`: one verb a step, `run` for all of them.
+
+    spiritsafe init my-bot && cd my-bot && spiritsafe run project.toml
+
+Results go to standard output (`--json` for machines), talk and progress to standard error. Exit
+codes: 0 done, 1 finished with failures, 2 bad input, 3 policy denied, 4 budget reached, 5 ledger
+or log broken, 130 interrupted. Everything heavy is imported inside the verb that needs it, so
+`--help` answers at once.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from synth.report.data import ReportData
+    from synth.steps import Bench
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+CODES = """\b
+Exit codes:
+  0 done             3 policy denied     130 interrupted
+  1 with failures    4 budget reached
+  2 bad input        5 ledger or log broken"""
+
+
+class Group(click.Group):
+    """Lists the verbs in the order of the walk."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """As they are written below."""
+        return list(self.commands)
+
+
+@click.group(cls=Group, epilog=CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="spiritsafe")
+def cli() -> None:
+    """Distil a hosted teacher into a small specialist: lawful, paid for once, traceable."""
+
+
+def project_options(function: _F) -> _F:
+    """PROJECT and --set, shared by every verb that works on a project."""
+    function = click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="SECTION.KEY=VALUE",
+        help="Override a value of the project file, as TOML.",
+    )(function)
+    return click.argument("project", type=click.Path(path_type=Path), default="project.toml")(
+        function
+    )
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+
+
+def bench_of(project: Path, overrides: tuple[str, ...]) -> "Bench":
+    """Open the workbench of a project file."""
+    from rich.console import Console
+
+    from synth.display import Display
+    from synth.project import load
+    from synth.steps import Bench
+
+    display = Display(Console(stderr=True))
+    return Bench(load(project, overrides), display, os.environ)
+
+
+def emit(value: Any) -> None:
+    """One JSON document on standard output."""
+    click.echo(json.dumps(value, ensure_ascii=False, indent=1, default=str))
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--template", default="hosted", show_default=True, help="A file of configs/.")
+def init(folder: Path, template: str) -> None:
+    """Make a project directory from a template."""
+    from synth.templates import create
+
+    created = create(folder, template)
+    click.echo(f"{created} is ready. Read it, then: cd {folder} && spiritsafe run project.toml")
+
+
+@cli.command()
+@project_options
+@json_option
+def check(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Say what the terms say, and what a run would ask for and cost. Sends nothing."""
+    from policy.permit import refusal
+    from policy.terms import Level
+    from synth.screens import check_screen, check_values
+    from synth.steps import alternatives, check_address, decision_of, estimate
+    from synth.walk import lessons_of
+
+    bench = bench_of(project, overrides)
+    lessons_of(bench)
+    decision, expected = decision_of(bench), estimate(bench)
+    allowed = decision.level <= Level.ALLOW_WITH
+    if as_json:
+        emit(check_values(bench, decision, expected))
+    else:
+        others = () if allowed else alternatives(bench)
+        click.echo(refusal(decision, others))
+        click.echo(check_screen(bench, expected))
+    check_address(bench)
+    if not allowed:
+        sys.exit(3)
+
+
+@cli.command()
+@project_options
+@json_option
+def collect(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Ask the teacher for every answer that the ledger does not have."""
+    from policy.permit import Action
+    from synth.screens import collected_screen, collected_values
+    from synth.steps import permit_for
+    from synth.walk import collect_blocking
+
+    bench = bench_of(project, overrides)
+    permit_for(bench, Action.COLLECT)  # a denied project leaves no file behind
+    with bench.open(create=True) as ledger:
+        collected = collect_blocking(bench, ledger)
+    if as_json:
+        emit(collected_values(collected))
+    else:
+        click.echo(collected_screen(collected))
+    if collected.incomplete:
+        sys.exit(1)
+
+
+@cli.command(name="filter")
+@project_options
+@json_option
+def filter_(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Judge what was collected; say what was dropped, why, and what is left of each class."""
+    from synth.screens import filter_screen
+    from synth.steps import coverage_now, filter_step
+    from synth.walk import filter_counts
+
+    bench = bench_of(project, overrides)
+    with bench.open() as ledger:
+        filtered = filter_step(bench, ledger)
+        counts, coverage = filter_counts(filtered), coverage_now(bench, ledger, filtered)
+    if as_json:
+        emit({"filters": counts, "coverage": coverage})
+    else:
+        click.echo(filter_screen(counts, coverage))
+
+
+@cli.command()
+@project_options
+@json_option
+def freeze(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Write the kept rows as datasets that never change."""
+    from synth.steps import filter_step, freeze_step
+
+    bench = bench_of(project, overrides)
+    with bench.open() as ledger:
+        frozen = freeze_step(bench, ledger, filter_step(bench, ledger))
+    if as_json:
+        emit({name: {"digest": one.digest, "rows": one.rows} for name, one in frozen.items()})
+        return
+    for name, one in frozen.items():
+        rows = ", ".join(f"{count} {split}" for split, count in one.rows.items())
+        state = "frozen" if one.fresh else "unchanged"
+        click.echo(f"{name}: {rows} ({state}) {one.digest}")
+
+
+@cli.command()
+@project_options
+@click.option("--arm", default="", help="Only this arm.")
+def train(project: Path, overrides: tuple[str, ...], arm: str) -> None:
+    """Teach the student, every arm of the project; goes on from its newest checkpoint."""
+    from synth.walk import train_step
+
+    bench = bench_of(project, overrides)
+    if train_step(bench, arm):
+        sys.exit(1)
+
+
+@cli.command()
+@project_options
+@json_option
+def evaluate(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Judge student and teacher on the held-out prompts; write report.html and report.json."""
+    from synth.steps import filter_step
+    from synth.walk import evaluate_step, report_step
+
+    bench = bench_of(project, overrides)
+    judged = evaluate_step(bench)
+    with bench.open() as ledger:
+        data = report_step(bench, ledger, judged, filter_step(bench, ledger), {})
+    _finish(bench, data, as_json)
+
+
+@cli.command()
+@project_options
+@click.option("--run", "run_name", default="", help="The card of this run, not of the dataset.")
+def card(project: Path, overrides: tuple[str, ...], run_name: str) -> None:
+    """Print the card of the dataset, or of a run."""
+    from policy.manifest import read_manifest
+
+    bench = bench_of(project, overrides)
+    where = bench.project
+    folder = where.runs / run_name if run_name else where.datasets / where.name
+    read_manifest(folder)
+    click.echo((folder / "README.md").read_text(encoding="utf-8"), nl=False)
+
+
+@cli.command()
+@project_options
+@click.option("--row", default="", help="Lineage of this prompt's rows.")
+@click.option("--run", "run_name", default="", help="Lineage of this run's student.")
+@json_option
+def audit(
+    project: Path, overrides: tuple[str, ...], row: str, run_name: str, as_json: bool
+) -> None:
+    """Walk from a row or a student back to the request, the terms and the decision."""
+    from synth.audit import lineage_of_row, lineage_of_run
+    from synth.screens import row_screen, run_screen
+
+    bench = bench_of(project, overrides)
+    if row:
+        with bench.open() as ledger:
+            walk = lineage_of_row(ledger, row)
+        emit(walk) if as_json else click.echo(row_screen(walk))
+        return
+    name = run_name or next(iter(bench.project.sections.arms), "student")
+    found = lineage_of_run(bench.project.home, name)
+    emit(found) if as_json else click.echo(run_screen(found))
+
+
+@cli.command()
+@project_options
+@json_option
+def verify(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Re-hash everything: log, checkpoints, completions, datasets, weights. Exit 5 if not whole."""
+    from synth.audit import findings
+
+    bench = bench_of(project, overrides)
+    with bench.open() as ledger:
+        found = findings(ledger, bench.project.home)
+        size = ledger.size
+    if as_json:
+        emit([{"object": one.object, "problem": one.problem} for one in found])
+    else:
+        for one in found:
+            click.echo(f"{one.object}: {one.problem}")
+    if found:
+        click.echo(f"{len(found)} objects do not verify", err=True)
+        sys.exit(5)
+    click.echo(f"verified: {size} log entries, every dataset and run", err=True)
+
+
+@cli.group()
+def terms() -> None:
+    """Look at the register of terms."""
+
+
+@terms.command(name="list")
+@json_option
+def terms_list(as_json: bool) -> None:
+    """Every offering, with the version of its terms and when its review expires."""
+    from policy.terms import load_register
+
+    entries = load_register().all()
+    if as_json:
+        emit([entry.model_dump(mode="json") for entry in entries])
+        return
+    for entry in sorted(entries, key=lambda one: (one.id, one.version)):
+        review = entry.review
+        click.echo(f"{entry.id:<26} {entry.version:<12} reviewed until {review.expires}")
+
+
+@terms.command(name="show")
+@click.argument("offering")
+@json_option
+def terms_show(offering: str, as_json: bool) -> None:
+    """One offering: documents, clauses, and what they mean for each purpose."""
+    from datetime import UTC, datetime
+
+    from policy.terms import load_register
+    from synth.screens import terms_screen
+
+    register = load_register()
+    entry = register.find(offering, datetime.now(UTC).date())
+    if entry is None:
+        from policy.errors import BadInput
+
+        raise BadInput(f"no offering {offering!r}", fix="see `spiritsafe terms list`")
+    emit(entry.model_dump(mode="json")) if as_json else click.echo(terms_screen(entry))
+
+
+@cli.command()
+@project_options
+@json_option
+def show(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """What the ledger holds: requests by outcome, money, and every attempt with a lost outcome."""
+    from synth.screens import show_screen, show_values
+
+    bench = bench_of(project, overrides)
+    with bench.open() as ledger:
+        values = show_values(ledger)
+    emit(values) if as_json else click.echo(show_screen(values))
+
+
+@cli.command()
+@project_options
+@click.option("--run", "run_name", default="", help="Which run's student; default the first arm.")
+def chat(project: Path, overrides: tuple[str, ...], run_name: str) -> None:
+    """Talk to a student, one line at a time."""
+    from train.chat import chat as talk
+
+    bench = bench_of(project, overrides)
+    prompts = bench.project.sections.prompts
+    name = run_name or next(iter(bench.project.sections.arms), "student")
+    folder = bench.project.runs / name
+    talk(folder, prompts.student_system, prompts.student_user, sys.stdin, sys.stdout)
+
+
+@cli.command()
+@project_options
+@json_option
+def run(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Everything: collect, filter, freeze, train, evaluate. Stop it and run it again at will."""
+    from synth.screens import collected_screen
+    from synth.walk import run as walk
+
+    bench = bench_of(project, overrides)
+    walked = walk(bench)
+    click.echo(collected_screen(walked.collected), err=True)
+    _finish(bench, walked.report, as_json)
+    if not walked.complete:
+        sys.exit(1)
+
+
+def _finish(bench: "Bench", data: "ReportData", as_json: bool) -> None:
+    """The table on standard output, and where the page lies."""
+    if as_json:
+        click.echo(data.model_dump_json(indent=1))
+        return
+    from rich.console import Console
+
+    from synth.report import coverage, table
+
+    console = Console()
+    if data.coverage:
+        console.print(coverage(data))
+    console.print(table(data))
+    console.print(f"page: {bench.project.home / 'report.html'}", soft_wrap=True, highlight=False)
+
+
+def main() -> None:
+    """Run the command line; every deliberate error is one line and its exit code."""
+    os.umask(0o077)  # whatever is written is for its owner alone
+    # libgomp reads this when torch loads it. Its default spin-wait makes training two to four times
+    # slower as soon as anything else runs on the machine (measured on 2 cores).
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    try:
+        code = cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("stopped; run it again and it goes on from here", err=True)
+        code = 130
+    except Exception as error:
+        code = _explained(error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _explained(error: Exception) -> int:
+    """Say a deliberate error in its own words; anything else is a fault of ours and is raised."""
+    import errno
+
+    from policy.errors import PolicyDenied, SpiritSafeError
+
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        click.echo("error: the disk is full. Free some space and run again", err=True)
+        return 2
+    if isinstance(error, BrokenPipeError):
+        return 0
+    if not isinstance(error, SpiritSafeError):
+        raise error
+    if isinstance(error, PolicyDenied) and error.decision is not None:
+        from policy.decide import Decision
+        from policy.permit import refusal
+
+        assert isinstance(error.decision, Decision)
+        decision = error.decision
+        click.echo(refusal(decision, error.alternatives), err=True)
+        asked = f"{decision.level.name} for {decision.purpose}"
+        click.echo(f"error: {decision.offering}: {asked}; nothing was done", err=True)
+        return int(error.exit_code)
+    click.echo(f"error: {error}", err=True)
+    return int(error.exit_code)

@@ -1,0 +1,372 @@
+"""The verbs of this room, bound to one project: decide, check, collect, filter, freeze.
+
+    bench = Bench(load(Path("project.toml")), ...)
+    asyncio.run(collect_step(bench, ledger, Stop()))
+
+Each reads what the step before it left on disk, so any of them may be run alone, stopped, and run
+again.
+"""
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from policy.decide import Decision, allowing, decide
+from policy.errors import BadInput
+from policy.permit import Action, Permit, require
+from policy.terms import Level, Register, load_register
+from policy.use import Use
+from synth.checkpoints import checkpoint
+from synth.collect import Collection, Event, Stop, Summary, collect
+from synth.config import Variant
+from synth.display import Display, Step
+from synth.filters import ROWWISE, Candidate, resolve
+from synth.filters.apply import Found, apply, candidates, live
+from synth.freeze import Frozen, Order, coverage_of, freeze
+from synth.ledger import Ledger, record_decision, spent_nano
+from synth.pacing import Budget
+from synth.plan import Plan, plan, sort_out
+from synth.pricing import Price, dollars, price_of
+from synth.project import Project
+from synth.prompts import Prompt, load
+from synth.secrets import key_for
+from synth.teachers import local
+from synth.transport import check_base_url, open_client
+from synth.wire import Call, Completion
+
+SHOWN_ROWS = 3  # kept rows printed as they come, so that a person sees what is being paid for
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One project on the workbench, with the outside world passed in."""
+
+    project: Project
+    display: Display
+    environment: Mapping[str, str]
+    clock: Callable[[], float] = time.time
+    register: Register = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "register", load_register(self.project.own_terms))
+
+    @property
+    def today(self) -> date:
+        """The day that decisions are made on."""
+        return datetime.fromtimestamp(self.clock(), UTC).date()
+
+    def open(self, *, create: bool = False) -> Ledger:
+        """The project's ledger; the caller closes it."""
+        return Ledger.open(self.project.ledger, clock=self.clock, create=create)
+
+
+def decision_of(bench: Bench, use: Use | None = None) -> Decision:
+    """What the terms in force today say about this project's use of its teacher."""
+    sections = bench.project.sections
+    offering = sections.teacher.offering
+    terms = bench.register.find(offering, bench.today)
+    return decide(use or sections.use, terms, bench.today, offering=offering)
+
+
+def alternatives(bench: Bench) -> tuple[str, ...]:
+    """Other offerings of the register that allow this use, for a refusal's last line."""
+    return allowing(bench.register, bench.project.sections.use, bench.today)
+
+
+def permit_for(bench: Bench, action: Action) -> Permit:
+    """The permit for an action. Raises PolicyDenied with the clause, and where it is possible."""
+    decision = decision_of(bench)
+    others = () if decision.level <= Level.ALLOW_WITH else alternatives(bench)
+    return require(decision, action, alternatives=others)
+
+
+def prompts_of(bench: Bench) -> list[Prompt]:
+    """The project's prompts, split."""
+    sections = bench.project.sections
+    return load(sections.prompts, sections.dataset.split, bench.project.folder)
+
+
+def base_of(bench: Bench) -> str:
+    """What stands for the server in request keys: its address, or the weights served here."""
+    teacher = bench.project.sections.teacher
+    if teacher.base_url:
+        return teacher.base_url.rstrip("/")
+    return local.identity(teacher, local.weights_of(teacher, bench.project.folder))
+
+
+def calls_of(bench: Bench, prompts: Sequence[Prompt]) -> list[Call]:
+    """Every call that the project needs."""
+    sections = bench.project.sections
+    return plan(sections.teacher, sections.sampling, prompts, base_of(bench))
+
+
+def price_for(bench: Bench) -> Price:
+    """What the teacher costs. Raises BadInput for a hosted model without a price."""
+    sections = bench.project.sections
+    return price_of(sections.teacher.offering, sections.teacher.model, sections.limits.price)
+
+
+def check_address(bench: Bench) -> None:
+    """Refuse a base URL that is unsafe or another offering's."""
+    teacher = bench.project.sections.teacher
+    if teacher.base_url:
+        check_base_url(teacher.base_url, teacher.offering, bench.register.offering_of_host)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a project will ask for, before anything is asked."""
+
+    prompts: int
+    requests: int
+    held_out: int
+    prompt_tokens: int
+    """By four bytes a token: a guess for people. The budget reserves by the safe bound instead."""
+    completion_tokens: int
+    """If every answer runs to max_tokens."""
+    cost_nano: int | None
+    """None where the price is not known."""
+
+
+def estimate(bench: Bench) -> Estimate:
+    """Requests, tokens and money of a whole collection."""
+    sections = bench.project.sections
+    prompts = prompts_of(bench)
+    asked = [1 if prompt.split == "test" else sections.sampling.samples for prompt in prompts]
+    sizes = [sum(len(m["content"].encode()) // 4 + 4 for m in p.teacher) for p in prompts]
+    tokens = sum(size * count for size, count in zip(sizes, asked, strict=True))
+    answers = sum(asked) * sections.sampling.max_tokens
+    cost: int | None = None
+    with contextlib.suppress(BadInput):  # an unpriced model is said on the screen, not raised
+        cost = price_for(bench).cost_nano(tokens, answers)
+    return Estimate(len(prompts), sum(asked), _held_out(prompts), tokens, answers, cost)
+
+
+def _held_out(prompts: Sequence[Prompt]) -> int:
+    return sum(prompt.split == "test" for prompt in prompts)
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What a collection found and did."""
+
+    plan: Plan
+    summary: Summary
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether some request has no completion."""
+        work = self.plan
+        return bool(self.summary.failures or work.held or work.unusable or work.refused)
+
+
+async def collect_step(bench: Bench, ledger: Ledger, stop: Stop) -> Collected:
+    """Ask for everything that the ledger lacks. The permit comes before the first byte."""
+    permit = permit_for(bench, Action.COLLECT)
+    sections = bench.project.sections
+    check_address(bench)
+    key = key_for(sections.teacher.api_key_env, bench.environment)
+    price = price_for(bench)
+    prompts = prompts_of(bench)
+    base = base_of(bench)
+    work = sort_out(ledger, calls_of(bench, prompts), sections.limits)
+    record_decision(ledger, permit.decision.digest, permit.decision.model_dump_json())
+    budget = Budget(_cap(bench, price), spent_nano(ledger))
+    if not work.todo:
+        return Collected(work, Summary())
+    with contextlib.ExitStack() as stack:
+        address = sections.teacher.base_url
+        if not address:
+            address = stack.enter_context(_served_here(bench)).base_url
+        client = open_client(
+            address,
+            key,
+            concurrency=sections.limits.concurrency,
+            limit=sections.limits.max_response_bytes,
+        )
+        shown = stack.enter_context(bench.display.step("collect", len(work.todo)))
+        watch = _Watch(bench, shown, {prompt.id: prompt for prompt in prompts}, price)
+        collection = Collection(
+            teacher=sections.teacher,
+            sampling=sections.sampling,
+            limits=sections.limits,
+            plan=work,
+            ledger=ledger,
+            client=client,
+            base=base,
+            price=price,
+            budget=budget,
+            on_event=watch,
+            clock=bench.clock,
+            monotonic=time.monotonic,
+        )
+        try:
+            summary = await collect(collection, permit, stop)
+        finally:
+            await client.close()
+            checkpoint(ledger, bench.project.home)
+    return Collected(work, summary)
+
+
+@contextlib.contextmanager
+def _served_here(bench: Bench) -> Iterator[local.Server]:
+    project, teacher = bench.project, bench.project.sections.teacher
+    log = project.home / "llama-server.log"
+    bench.display.say(f"starting llama.cpp's server with {teacher.weights} on the loopback")
+    with local.serve(teacher, project.folder, project.cache, log) as server:
+        bench.display.say(f"the teacher answers at {server.base_url}")
+        yield server
+
+
+def _cap(bench: Bench, price: Price) -> int | None:
+    budget = bench.project.sections.limits.budget_usd
+    if budget is None and price.source != "free":
+        raise BadInput(
+            f"{price.model} costs money and no budget is set",
+            where="[limits] budget_usd",
+            fix="say how much this project may ever spend, for instance budget_usd = 5",
+        )
+    return None if budget is None else round(budget * 10**9)
+
+
+class _Watch:
+    """Turns events into the display: rate, kept rows, money, failures."""
+
+    def __init__(
+        self, bench: Bench, step: Step, prompts: Mapping[str, Prompt], price: Price
+    ) -> None:
+        sections = bench.project.sections
+        self._step = step
+        self._prompts = prompts
+        self._price = price
+        self._sampling = sections.sampling
+        self._filters = sections.filters
+        names = [name for name in sections.dataset.require if name in ROWWISE]
+        self._tests = [resolve(name, sections.filters) for name in names]
+        self._kept = 0
+        self._cost = 0
+        self._failed: Counter[str] = Counter()
+
+    def __call__(self, event: Event) -> None:
+        """One event of the collection."""
+        if event.kind == "retry":
+            return
+        if isinstance(event.result, Completion):
+            self._answer(event.result, event.call)
+        else:
+            self._failed[event.result.kind] += 1
+            if self._failed[event.result.kind] == 1:
+                self._step.say(f"failed: {event.result.kind}: {event.result.message}")
+        self._step.advance(1, self._note())
+
+    def _answer(self, completion: Completion, call: Call) -> None:
+        usage = completion.usage
+        self._cost += self._price.cost_nano(
+            usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens
+        )
+        if call.split == "test":
+            return
+        prompt = self._prompts[call.prompt_id]
+        candidate = live(completion, call, prompt, self._sampling)
+        if not self._passes(candidate):
+            return
+        self._kept += 1
+        if self._kept <= SHOWN_ROWS:
+            asked = prompt.student[-1]["content"]
+            self._step.say(f"kept row {self._kept}: {_short(asked)} -> {_short(completion.text)}")
+
+    def _passes(self, candidate: Candidate) -> bool:
+        return all(test([candidate], self._filters)[0].keep for test in self._tests)
+
+    def _note(self) -> str:
+        failed = f", {self._failed.total()} failed" if self._failed else ""
+        return f"{self._kept} kept{failed}, {dollars(self._cost)}"
+
+
+def _short(text: str, width: int = 44) -> str:
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+@dataclass(frozen=True, slots=True)
+class Filtered:
+    """What the filters found."""
+
+    prompts: list[Prompt]
+    rows: list[Candidate]
+    found: Found
+
+
+def filter_step(bench: Bench, ledger: Ledger) -> Filtered:
+    """Every filter that a dataset of this project requires, over all that was collected."""
+    sections = bench.project.sections
+    prompts = prompts_of(bench)
+    rows = candidates(ledger, calls_of(bench, prompts), prompts, sections.sampling)
+    wanted = list(sections.dataset.require)
+    for variant in sections.dataset.variants.values():
+        wanted += variant.require
+    found = apply(ledger, rows, sections.filters, wanted)
+    return Filtered(prompts, rows, found)
+
+
+def freeze_step(bench: Bench, ledger: Ledger, filtered: Filtered) -> dict[str, Frozen]:
+    """The project's dataset and its variants, by name."""
+    permit = permit_for(bench, Action.FREEZE)
+    project, sections = bench.project, bench.project.sections
+    variants = {project.name: Variant(), **sections.dataset.variants}
+    note = checkpoint(ledger, project.home)
+    frozen = {}
+    for name, variant in variants.items():
+        order = order_of(bench, ledger, filtered, name, variant, note)
+        frozen[name] = freeze(order, permit)
+    checkpoint(ledger, project.home)
+    return frozen
+
+
+def order_of(
+    bench: Bench, ledger: Ledger, filtered: Filtered, name: str, variant: Variant, note: str
+) -> Order:
+    """All that decides what one dataset holds."""
+    project, sections = bench.project, bench.project.sections
+    return Order(
+        name=name,
+        folder=project.datasets,
+        ledger=ledger,
+        prompts=filtered.prompts,
+        candidates=filtered.rows,
+        found=filtered.found,
+        variant=variant,
+        dataset=sections.dataset,
+        teacher=sections.teacher,
+        sampling=sections.sampling,
+        filters=sections.filters,
+        source=sections.prompts,
+        prompts_file=project.folder / sections.prompts.file,
+        weights=weights_in_words(bench),
+        created=bench.today.isoformat(),
+        checkpoint=note,
+    )
+
+
+def coverage_now(bench: Bench, ledger: Ledger, filtered: Filtered) -> list[dict[str, Any]]:
+    """What is left of each class in the project's dataset, before it is frozen."""
+    order = order_of(bench, ledger, filtered, bench.project.name, Variant(), "")
+    return coverage_of(order)
+
+
+def weights_in_words(bench: Bench) -> str:
+    """What a local teacher serves, for cards: file, digest, precision."""
+    teacher = bench.project.sections.teacher
+    if teacher.base_url or teacher.adapter != "local":
+        return ""
+    path = local.weights_of(teacher, bench.project.folder)
+    if teacher.precision == "f32":
+        how = "expanded to float32, so that its probabilities are exactly those of the weights"
+    else:
+        how = "served as quantised, whose probabilities differ a little from an exact computation"
+    return f"{Path(path).name}, {how}"
