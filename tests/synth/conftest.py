@@ -1,0 +1,30 @@
+"""Fixtures of these tests; the functions behind them are in parts.py."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from synth.ledger import Ledger
+from tests.synth.parts import Time
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """An empty ledger."""
+    with Ledger.open(tmp_path / "ledger.duckdb", clock=lambda: 1.0) as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def time_() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def private() -> Iterator[None]:
+    """The umask that the command line sets."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)

@@ -1,0 +1,201 @@
+"""Collecting may be stopped at any moment, and a denied project opens no socket.
+
+The teacher runs in a process of its own and writes what it billed to a log of its own: that log,
+not the ledger, says whether anything was paid for twice or forgotten.
+"""
+
+import hashlib
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from synth.audit import findings
+from synth.ledger import unpack
+from tests import fake_teacher as fake
+from tests.command import environment, spiritsafe, start
+from tests.fake_teacher import FakeTeacher, status
+from tests.synth.parts import asked, opened, project
+
+ROWS = 120
+
+
+@dataclass
+class Outside:
+    """A teacher that outlives the client."""
+
+    base_url: str
+    log: Path
+
+    def billed(self) -> Counter[str]:
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        return Counter(one["digest"] for one in map(json.loads, lines) if one["billed"])
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Iterator[Outside]:
+    log = tmp_path / "billed.jsonl"
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tests.fake_teacher", "--script", __name__ + ":script",
+         "--log", str(log)],
+        stdout=subprocess.PIPE, text=True, env=environment(),
+    )  # fmt: skip
+    assert child.stdout is not None
+    yield Outside(child.stdout.readline().strip(), log)
+    child.terminate()
+    child.communicate()
+
+
+def script(index: int, request: fake.Json) -> fake.Action:
+    """Slow enough to be killed in the middle, with refusals and lost replies among the answers."""
+    chance = random.Random(f"killed {index}").random()
+    if chance < 0.1:
+        return status(429, headers={"retry-after-ms": "20"})
+    return fake.reset(delay=0.02) if chance < 0.15 else fake.answer(delay=0.05 + chance / 10)
+
+
+def bodies(path: Path, sql: str) -> set[str]:
+    """The digests of the request bodies that a query of the ledger gives."""
+    return {hashlib.sha256(unpack(bytes(row[0]))).hexdigest() for row in asked(path, sql)}
+
+
+SENT = "SELECT body FROM request JOIN attempt USING (key)"
+UNKNOWN = "SELECT body FROM request JOIN state USING (key) WHERE class = 'unknown'"
+ANSWERED = "SELECT body FROM request JOIN completion USING (key)"
+
+
+def test_kill_9_at_any_moment_pays_nothing_twice_and_forgets_nothing(
+    tmp_path: Path, outside: Outside
+) -> None:
+    home, chance = tmp_path / "home", random.Random(7)
+    path = project(home, outside.base_url, rows=ROWS, limits={"concurrency": 8})
+    spiritsafe("collect", path, "--set", "prompts.limit=2", code=None)
+    for _ in range(8):
+        before = outside.billed().total()
+        child = start("collect", path, cwd=home, log=tmp_path / "said.log")
+        while child.poll() is None and outside.billed().total() < before + chance.randint(1, 14):
+            time.sleep(chance.random() / 100)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        billed = outside.billed()
+        assert max(billed.values()) == 1
+        assert billed.keys() <= bodies(path, SENT)
+        with opened(path) as ledger:
+            assert findings(ledger, home) == []
+    spiritsafe("collect", path, code=1)
+    answered, unknown = bodies(path, ANSWERED), bodies(path, UNKNOWN)
+    assert len(answered) + len(unknown) == ROWS
+    assert answered <= outside.billed().keys() <= answered | unknown
+    assert max(outside.billed().values()) == 1
+
+
+def test_an_interrupt_drains_and_the_next_run_finishes(tmp_path: Path) -> None:
+    with FakeTeacher([fake.answer(delay=0.2)]) as server:
+        path = project(tmp_path / "home", server.base_url, rows=40)
+        child = start("collect", path, cwd=tmp_path, log=tmp_path / "said.log")
+        while len(server.seen) < 5:
+            time.sleep(0.01)
+        child.send_signal(signal.SIGINT)
+        assert child.wait(timeout=10) == 130
+        assert "goes on from here" in (tmp_path / "said.log").read_text()
+        assert len(server.seen) < 20
+        assert asked(path, "SELECT count(*) FROM state WHERE class = 'unknown'") == [(0,)]
+        assert asked(path, "SELECT count(*) FROM completion") == [(server.billed,)]
+        spiritsafe("collect", path)
+    assert server.billed == 40
+    assert max(server.counts.values()) == 1
+
+
+def test_a_second_interrupt_ends_at_once_and_what_was_in_flight_is_listed(tmp_path: Path) -> None:
+    with FakeTeacher([fake.hang()]) as server:
+        path = project(tmp_path / "home", server.base_url, limits={"deadline_seconds": 60})
+        child = start("collect", path, cwd=tmp_path, log=tmp_path / "said.log")
+        while len(server.seen) < 4:
+            time.sleep(0.01)
+        for _ in range(2):
+            child.send_signal(signal.SIGINT)
+            time.sleep(0.3)
+        assert child.wait(timeout=5) == 130
+    assert asked(path, "SELECT count(*) FROM state WHERE class = 'unknown'") == [(4,)]
+
+
+def test_an_interrupt_does_not_wait_for_the_server_s_quiet(tmp_path: Path) -> None:
+    with FakeTeacher([status(429, headers={"retry-after": "300"})]) as server:
+        path = project(tmp_path / "home", server.base_url)
+        child = start("collect", path, cwd=tmp_path, log=tmp_path / "said.log")
+        while not server.seen:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(timeout=5) == 130
+
+
+def test_a_second_collect_ends_before_it_spends(tmp_path: Path) -> None:
+    with FakeTeacher([fake.answer(delay=0.5)]) as server:
+        path = project(tmp_path / "home", server.base_url, rows=20)
+        child = start("collect", path, cwd=tmp_path, log=tmp_path / "said.log")
+        while not server.seen:
+            time.sleep(0.01)
+        done = spiritsafe("collect", path, code=5)
+        assert f"process {child.pid} is writing to it" in done.err
+        assert "Traceback" not in done.err
+        assert child.wait(timeout=20) == 0
+    assert max(server.counts.values()) == 1
+
+
+WATCHED = """
+import json, sys
+log = open(sys.argv.pop(1), "w")
+sys.addaudithook(lambda name, _: name.startswith("socket.") and print(name, file=log, flush=True))
+from synth.cli import main
+main()
+"""
+REACHING = {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"}
+
+
+def watched(path: Path, log: Path, *more: str) -> tuple[subprocess.CompletedProcess[str], set[str]]:
+    """`collect` with every socket event written down by the interpreter itself."""
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, str(log), "collect", str(path), *more],
+        capture_output=True, text=True, check=False,
+        env=environment({"OPENAI_API_KEY": "sk-canary-0123456789"}),
+    )  # fmt: skip
+    return done, set(log.read_text().splitlines())
+
+
+OPENAI = {"offering": "openai-api", "model": "gpt-4o-mini", "api_key_env": "OPENAI_API_KEY"}
+
+
+def test_a_denied_project_opens_no_socket_and_leaves_no_file(tmp_path: Path) -> None:
+    path = project(tmp_path / "home", "https://api.openai.com/v1", teacher=OPENAI,
+                   limits={"budget_usd": 1.0})  # fmt: skip
+    before = sorted((tmp_path / "home").iterdir())
+    done, events = watched(path, tmp_path / "events")
+    assert done.returncode == 3
+    assert events == set()
+    assert sorted((tmp_path / "home").iterdir()) == before
+    assert "3.3(e)" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_watcher_would_have_seen_one(tmp_path: Path) -> None:
+    with FakeTeacher() as server:
+        path = project(tmp_path / "home", server.base_url, rows=1)
+        done, events = watched(path, tmp_path / "events")
+    assert done.returncode == 0
+    assert "socket.connect" in events & REACHING
+
+
+def test_a_host_of_another_offering_is_denied_before_a_socket(tmp_path: Path) -> None:
+    path = project(tmp_path / "home", "https://api.openai.com/v1")
+    done, events = watched(path, tmp_path / "events")
+    assert done.returncode == 3
+    assert not events & REACHING

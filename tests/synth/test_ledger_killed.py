@@ -1,0 +1,153 @@
+"""A killed writer, a lost or torn write-ahead log, a second writer, a full disk: no row that was
+acknowledged is lost in silence."""
+
+import contextlib
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from policy.errors import LedgerBroken
+from synth.ledger import Ledger
+from tests.command import environment
+
+APPEND = """
+import asyncio, os, resource, signal, sys, time
+from pathlib import Path
+from synth.ledger import Ledger
+from tests.synth.parts import attempt_row, call
+path, limit, pad = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+if limit:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+async def main():
+    with Ledger.open(path, clock=time.time) as ledger:
+        start, number = ledger.size, 0
+        async def one():
+            nonlocal number
+            while number < 200_000:
+                number += 1
+                body = f"{start} {number} {os.urandom(pad).hex()}".encode()
+                print(await ledger.append(attempt_row(call(body=body))), flush=True)
+        await asyncio.gather(*(one() for _ in range(8)))
+try:
+    asyncio.run(main())
+except Exception as error:
+    print(f"{type(error).__name__}: {error}", file=sys.stderr)
+"""
+
+
+def open_(path: Path) -> Ledger:
+    return Ledger.open(path, clock=time.time)
+
+
+def appender(path: Path, *, limit: int = 0, pad: int = 1) -> subprocess.Popen[str]:
+    """A process that appends in a loop and prints each index that was acknowledged."""
+    return subprocess.Popen(
+        [sys.executable, "-c", APPEND, str(path), str(limit), str(pad)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
+    )  # fmt: skip
+
+
+def killed(path: Path, rows: int) -> int:
+    """Append until about `rows` are acknowledged, kill -9; the highest that was."""
+    child = appender(path)
+    assert child.stdout is not None
+    for line in child.stdout:
+        if int(line) >= rows:
+            break
+    child.send_signal(signal.SIGKILL)
+    rest, _ = child.communicate()
+    return max([int(line), *(int(one) for one in rest.splitlines()[:-1])])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_kill_9_loses_no_acknowledged_row(tmp_path: Path, seed: int) -> None:
+    path, chance = tmp_path / "ledger.duckdb", random.Random(seed)
+    last = 0
+    for _ in range(2):
+        last = max(last, killed(path, last + chance.randint(1, 120)))
+    with open_(path) as ledger:
+        assert ledger.size > last
+        assert ledger.one("SELECT count(*) FROM attempt")[0] == ledger.size
+
+
+def test_a_lost_write_ahead_log_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.duckdb"
+    killed(path, 50)
+    Path(f"{path}.wal").unlink()
+    with pytest.raises(LedgerBroken, match=r"lost|gone|head"):
+        open_(path)
+
+
+def test_a_damaged_write_ahead_log_loses_nothing_in_silence(tmp_path: Path) -> None:
+    path, chance = tmp_path / "ledger.duckdb", random.Random(0)
+    last = killed(path, 60)
+    for number in range(12):
+        copy = tmp_path / f"{number}" / "ledger.duckdb"
+        copy.parent.mkdir()
+        for name in ("ledger.duckdb", "ledger.duckdb.wal", "ledger.head"):
+            shutil.copy(tmp_path / name, copy.parent / name)
+        log = Path(f"{copy}.wal")
+        data = bytearray(log.read_bytes())
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        log.write_bytes(data[: chance.randrange(len(data))] if number % 3 == 0 else data)
+        with contextlib.suppress(LedgerBroken), open_(copy) as ledger:
+            assert ledger.size > last
+
+
+def test_a_second_writer_gets_one_line_with_the_pid(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.duckdb"
+    child = appender(path)
+    assert child.stdout is not None
+    child.stdout.readline()
+    try:
+        with pytest.raises(LedgerBroken, match=f"process {child.pid} is writing") as raised:
+            open_(path)
+    finally:
+        child.kill()
+        child.communicate()
+    assert "\n" not in str(raised.value)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A file system of 8 MB, where this user may mount one."""
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)],
+        capture_output=True, check=False,
+    )  # fmt: skip
+    if mounted.returncode:
+        pytest.skip("may not mount a small disk here; the file size limit is tested instead")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("how", ["disk", "limit"])
+def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path, how: str) -> None:
+    disk = small_disk(tmp_path / "disk") if how == "disk" else contextlib.nullcontext(tmp_path)
+    with disk as folder:
+        path = folder / "ledger.duckdb"
+        child = appender(path, limit=0 if how == "disk" else 3_000_000, pad=4000)
+        out, said = child.communicate(timeout=120)
+        acknowledged = [int(line) for line in out.splitlines()]
+        saved = tmp_path / "saved"
+        saved.mkdir()
+        for file in folder.glob("ledger*"):
+            shutil.copy(file, saved / file.name)
+    assert acknowledged
+    assert len(said.splitlines()) == 1
+    assert said.startswith("BadInput: ledger.duckdb: the disk is full")
+    with open_(saved / "ledger.duckdb") as ledger:
+        assert ledger.size > max(acknowledged)
+        assert json.dumps(ledger.rows("SELECT count(*) FROM attempt")) == f"[[{ledger.size}]]"
