@@ -24,7 +24,7 @@ from policy.decide import decide
 from policy.permit import Action, require
 from policy.terms import load_register
 from policy.use import Use
-from synth.collect import Collection, Stop, collect
+from synth.collect import Collection, collect
 from synth.config import Limits, Sampling, Teacher
 from synth.ledger import Ledger
 from synth.pacing import Budget
@@ -32,6 +32,7 @@ from synth.plan import plan, sort_out
 from synth.pricing import Price
 from synth.prompts import Prompt
 from synth.secrets import Key
+from synth.stop import Stop
 from synth.transport import open_client
 
 DAY = date(2026, 11, 24)

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from policy.digest import file_digest
 from policy.errors import BadInput, SpiritSafeError
 from policy.keys import parse_public_key
-from policy.manifest import read_manifest
+from policy.manifest import MANIFEST, read_manifest
 from policy.verify import (
     Finding,
     LogRow,
@@ -29,6 +30,7 @@ from synth.rows import (
     attempt_leaf,
     outcome_leaf,
     raw_bytes,
+    receipt_leaf,
     stored_content,
     verdict_leaf,
 )
@@ -92,8 +94,8 @@ def _fields(ledger: Ledger) -> dict[int, Any]:
     for seq, listed in verdicts.items():
         attempts = " and ".join(sorted({one[0] for one in listed}))  # one, unless moved
         found[seq] = verdict_leaf(attempts, tuple(one[1:] for one in listed))
-    for seq, of, name, digest, at in ledger.each("SELECT * FROM receipt"):
-        found[seq] = {"ref": name, "of": of, "digest": digest, "at": at}
+    for row in ledger.each("SELECT * FROM receipt"):
+        found[row[0]] = receipt_leaf(row)
     return found
 
 
@@ -161,19 +163,20 @@ def _orphans(ledger: Ledger) -> Iterator[Finding]:
 
 def _receipts(ledger: Ledger, home: Path) -> Iterator[Finding]:
     """What the log says was frozen or trained last, against what lies there."""
-    latest = {
-        (of, name): digest
-        for of, name, digest in ledger.rows("SELECT kind, name, digest FROM receipt ORDER BY seq")
-    }
-    for (of, name), digest in latest.items():
+    rows = ledger.rows("SELECT kind, name, digest, file FROM receipt ORDER BY seq")
+    latest = {(of, name): (digest, file) for of, name, digest, file in rows}
+    for (of, name), (digest, file) in latest.items():
         folder = home / ("datasets" if of == "manifest" else "runs") / name
+        this = f"{folder.parent.name}/{name}"
         try:
             present = read_manifest(folder)["digest"]
         except SpiritSafeError as error:
-            yield Finding(f"{folder.parent.name}/{name}", error.message)
+            yield Finding(this, error.message)
             continue
         if present != digest:
-            yield Finding(f"{folder.parent.name}/{name}", "is not the one that the log names")
+            yield Finding(this, "is not the one that the log names")
+        elif file_digest(folder / MANIFEST) != file:
+            yield Finding(f"{this}/{MANIFEST}", "is altered: the log names other bytes")
 
 
 def _directories(folder: Path) -> list[Path]:

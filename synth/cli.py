@@ -120,15 +120,14 @@ def check(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
 @json_option
 def collect(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Ask the teacher for every answer that the ledger does not have."""
-    from policy.permit import Action
     from synth.screens import collected_screen, collected_values
-    from synth.steps import permit_for
+    from synth.steps import get_ready
     from synth.walk import collect_blocking
 
     bench = bench_of(project, overrides)
-    permit_for(bench, Action.COLLECT)  # a denied project leaves no file behind
+    ready = get_ready(bench)  # a refused project leaves no file behind
     with bench.open(create=True) as ledger:
-        collected = collect_blocking(bench, ledger)
+        collected = collect_blocking(bench, ledger, ready)
     if as_json:
         emit(collected_values(collected))
     else:
@@ -384,7 +383,7 @@ def _explained(error: Exception) -> int:
 
     from policy.errors import PolicyDenied, SpiritSafeError
 
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if getattr(error, "errno", 0) == errno.ENOSPC or "No space left on device" in str(error):
         click.echo("error: the disk is full. Free some space and run again", err=True)
         return 2
     if isinstance(error, BrokenPipeError):
@@ -401,5 +400,7 @@ def _explained(error: Exception) -> int:
         asked = f"{decision.level.name} for {decision.purpose}"
         click.echo(f"error: {decision.offering}: {asked}; nothing was done", err=True)
         return int(error.exit_code)
-    click.echo(f"error: {error}", err=True)
+    from synth.wire import printable
+
+    click.echo(f"error: {printable(str(error))}", err=True)
     return int(error.exit_code)

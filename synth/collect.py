@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import openai
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
 
-from policy.errors import BadInput, BudgetReached, PolicyDenied, SpiritSafeError
+from policy.errors import BadInput, SpiritSafeError
 from policy.permit import Action, Permit
 from synth.client import send, served_wrongly
 from synth.config import Limits, Sampling, Teacher
@@ -26,6 +26,7 @@ from synth.pacing import Budget, Pace, Sleep
 from synth.plan import Plan
 from synth.pricing import Price
 from synth.rows import AttemptRow, OutcomeRow
+from synth.stop import Stop, fatal_error
 from synth.teachers import ADAPTERS
 from synth.wire import Call, Completion, Failure, OutcomeClass, Reply, Usage, printable
 
@@ -38,10 +39,11 @@ class Event:
     """Something a display wants to know."""
 
     kind: str
-    """`answer`, `failure`, `retry` or `hold`."""
+    """`answer`, `failure` or `retry`."""
     call: Call
     result: Completion | Failure
-    cost_nano: int = 0
+    cost_nano: int
+    """Billed by the run so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,40 +81,6 @@ class Summary:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     interrupted: bool = False
-
-
-class Stop:
-    """Asks a collection to send nothing more; the first reason counts."""
-
-    def __init__(self) -> None:
-        self.error: SpiritSafeError | None = None
-        self._interrupted = False
-        self._asked = asyncio.Event()
-
-    @property
-    def asked(self) -> bool:
-        """Whether nothing more may be sent."""
-        return self._asked.is_set()
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether a person asked."""
-        return self._interrupted
-
-    @interrupted.setter
-    def interrupted(self, value: bool) -> None:
-        self._interrupted = value
-        if value:
-            self._asked.set()
-
-    def fail(self, error: SpiritSafeError) -> None:
-        """Stop because of a fault."""
-        self.error = self.error or error
-        self._asked.set()
-
-    async def wait(self) -> None:
-        """Return when nothing more may be sent."""
-        await self._asked.wait()
 
 
 class _Stopped(Exception):  # noqa: N818 - it says what happened
@@ -367,42 +335,7 @@ class _Run:
             )
 
     def _tell(self, kind: str, call: Call, reply: Reply) -> None:
-        self.its.on_event(Event(kind, call, reply.result))
-
-
-def fatal_error(failure: Failure, teacher: Teacher) -> SpiritSafeError:
-    """The one line that a user gets when the teacher will refuse everything."""
-    where = f"teacher {teacher.model}"
-    match failure.kind:
-        case "bad_key":
-            fix = f"check {teacher.api_key_env or 'whether the server wants a key (api_key_env)'}"
-            return BadInput(f"the key was refused ({failure.message})", where=where, fix=fix)
-        case "not_found":
-            return BadInput(
-                f"no such model or path ({failure.message})",
-                where=where,
-                fix="check [teacher] model and base_url",
-            )
-        case "out_of_money":
-            return BudgetReached(
-                f"the provider says that the account has no credit left ({failure.message})",
-                where=where,
-                fix="top it up and run again: it goes on from here",
-            )
-        case "asked_to_wait":
-            return BadInput(
-                f"the server refuses for now ({failure.message})",
-                where=where,
-                fix="run again after that: it goes on from here",
-            )
-        case "forbidden":
-            return PolicyDenied(
-                f"the provider forbids it ({failure.message})",
-                where=where,
-                fix="ask the provider why; this is never retried around",
-            )
-        case _:
-            return BadInput(f"{failure.kind}: {failure.message}", where=where, fix="see [teacher]")
+        self.its.on_event(Event(kind, call, reply.result, self.summary.cost_nano))
 
 
 def _last_result(state: RetryCallState) -> Reply:

@@ -23,7 +23,13 @@ from typing import Any
 
 from policy.digest import canonical, digest, file_digest
 from policy.errors import BadInput
-from policy.manifest import describe_files, manifest_digest, read_manifest, write_manifest
+from policy.manifest import (
+    MANIFEST,
+    describe_files,
+    manifest_digest,
+    read_manifest,
+    write_manifest,
+)
 from policy.permit import Action, Permit
 from policy.stamp import versions
 from synth.cards import dataset_card
@@ -129,9 +135,14 @@ def _publish(
     write_manifest(partial, manifest)
     os.replace(partial, target)
     _sync(order.folder)
-    row = ReceiptRow(of="manifest", name=order.name, digest=wanted, at=order.ledger.now())
-    order.ledger.append_all([row])
+    order.ledger.append_all([receipt(target, "manifest", order.ledger.now())])
     return Frozen(target, wanted, counts, fresh=True)
+
+
+def receipt(folder: Path, of: str, at: int) -> ReceiptRow:
+    """The row that puts a finished directory into the log, by its manifest."""
+    digest = str(read_manifest(folder)["digest"])
+    return ReceiptRow(of, folder.name, digest, file_digest(folder / MANIFEST), at)
 
 
 def _set_aside(target: Path) -> None:

@@ -12,10 +12,8 @@ Appends made at the same time share one commit (a few rows cost as much as one).
 
 import asyncio
 import contextlib
-import errno
 import json
 import os
-import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
@@ -25,16 +23,12 @@ from typing import Any, Self
 
 import duckdb
 
-from policy.errors import BadInput, LedgerBroken, SpiritSafeError
+from policy.errors import BadInput, LedgerBroken
 from policy.log import Frontier, leaf_body, leaf_hash
+from synth.database import DAMAGE, connect, damaged, insert, write_error
 from synth.rows import DecisionRow, Row, table_rows
 
 LINGER = 0.004  # seconds that a commit waits for company: one fsync then serves many attempts
-HARDENED = """
-SET autoinstall_known_extensions=false; SET autoload_known_extensions=false;
-SET allow_community_extensions=false; SET allow_persistent_secrets=false;
-SET enable_external_access=false; SET lock_configuration=true;
-"""
 SCHEMA_VERSION = "1"
 
 
@@ -69,13 +63,13 @@ class Ledger:
                     "there is no ledger yet", where=str(path), fix="run `spiritsafe collect` first"
                 )
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = _connect(path)
+        connection = connect(path)
         ledger = cls(path, connection, clock)
         try:
             ledger._start()
         except duckdb.Error as error:
             ledger.close()
-            raise _damaged(error, path) from error
+            raise damaged(error, path) from error
         except BaseException:
             ledger.close()
             raise
@@ -133,7 +127,7 @@ class Ledger:
             try:
                 sequence = await asyncio.to_thread(self._commit, [row for row, _ in group])
             except Exception as error:
-                self._failed = _write_error(error, self.path)
+                self._failed = write_error(error, self.path)
                 for _, future in group:
                     if not future.done():
                         future.set_exception(self._failed)
@@ -160,22 +154,14 @@ class Ledger:
         try:
             self._connection.execute("BEGIN")
             for table, group in tables.items():
-                self._insert(table, group)
+                insert(self._connection, table, group)
             self._connection.execute("COMMIT")
         except duckdb.Error as error:
             self._rollback()
-            raise _write_error(error, self.path) from error
+            raise write_error(error, self.path) from error
         self._frontier = frontier
         self._write_head(frontier.size, root)
         return list(range(first, frontier.size))
-
-    def _insert(self, table: str, rows: list[tuple[Any, ...]]) -> None:
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        unnested = ", ".join(
-            f"unnest(${place}::{kind}[])" for place, kind in enumerate(_TYPES[table], 1)
-        )
-        ignore = "OR IGNORE " if table == "request" else ""
-        self._connection.execute(f"INSERT {ignore}INTO {table} SELECT {unnested}", columns)
 
     def _rollback(self) -> None:
         try:
@@ -234,8 +220,8 @@ class Ledger:
         try:
             yield
         except duckdb.Error as error:
-            if type(error) in _DAMAGE:
-                raise _damaged(error, self.path) from error
+            if type(error) in DAMAGE:
+                raise damaged(error, self.path) from error
             raise
 
     # -- opening ------------------------------------------------------------------------------
@@ -341,92 +327,3 @@ def spent_nano(ledger: Ledger) -> int:
 
 def _head_path(path: Path) -> Path:
     return path.with_suffix(".head")
-
-
-def _connect(path: Path) -> duckdb.DuckDBPyConnection:
-    try:
-        connection = duckdb.connect(
-            str(path),
-            config={"storage_compatibility_version": "v1.5.0", "wal_autocheckpoint": "256MB"},
-        )
-    except duckdb.IOException as error:
-        raise _open_error(error, path) from error
-    except duckdb.Error as error:
-        raise _damaged(error, path) from error
-    connection.execute(HARDENED)
-    return connection
-
-
-def _damaged(error: duckdb.Error, path: Path) -> LedgerBroken:
-    return LedgerBroken(
-        f"DuckDB cannot read it: {_first_line(error)}",
-        where=path.name,
-        fix="copy it aside with its .wal and restore a backup; nothing was sent",
-    )
-
-
-def _open_error(error: duckdb.Error, path: Path) -> LedgerBroken:
-    if holder := re.search(r"\(PID (\d+)\)", str(error)):
-        return LedgerBroken(
-            f"process {holder.group(1)} is writing to it",
-            where=path.name,
-            fix="wait for it to end, or stop it with Ctrl-C",
-        )
-    return LedgerBroken(
-        f"cannot be opened: {_first_line(error)}",
-        where=path.name,
-        fix="check the path, its permissions and that it is a spiritsafe ledger",
-    )
-
-
-def _write_error(error: Exception, path: Path) -> SpiritSafeError:
-    if isinstance(error, SpiritSafeError):
-        return error
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG)
-    if full or any(words in str(error) for words in _FULL):
-        return BadInput(
-            "the disk is full, so nothing more is sent",
-            where=path.name,
-            fix="free some space and run again: what was acknowledged is kept",
-        )
-    return LedgerBroken(
-        f"a row could not be written: {_first_line(error)}",
-        where=path.name,
-        fix="nothing more is sent; run `spiritsafe verify`",
-    )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-_FULL = ("No space left", "disk space", "File too large")
-_DAMAGE = (
-    *(duckdb.Error, duckdb.IOException, duckdb.InternalException, duckdb.FatalException),
-    duckdb.SerializationException,
-)
-
-_TYPES: dict[str, tuple[str, ...]] = {
-    "leaf": ("BIGINT", "VARCHAR", "BLOB"),
-    "batch": ("BIGINT", "BLOB", "BLOB"),
-    "decision": ("BIGINT", "VARCHAR", "BIGINT", "VARCHAR"),
-    "request": ("VARCHAR", "VARCHAR", "VARCHAR", "BLOB"),
-    "attempt": (
-        *("BIGINT", "VARCHAR", "VARCHAR", "BIGINT", "VARCHAR", "INTEGER", "VARCHAR"),
-        *("VARCHAR", "VARCHAR", "VARCHAR", "VARCHAR", "VARCHAR", "BIGINT"),
-    ),
-    "outcome": (
-        *("BIGINT", "VARCHAR", "BIGINT", "VARCHAR", "VARCHAR", "VARCHAR", "INTEGER", "VARCHAR"),
-        *("VARCHAR", "BIGINT", "BIGINT", "BIGINT", "BIGINT", "BOOLEAN", "BIGINT", "BIGINT"),
-        *("VARCHAR", "VARCHAR"),
-    ),
-    "completion": (
-        *("VARCHAR",) * 9,
-        *("VARCHAR[]", "BOOLEAN", "BLOB[]", "FLOAT[]", "INTEGER[]", "INTEGER[]"),
-        *("BLOB[]", "FLOAT[]", "INTEGER[]"),
-    ),
-    "raw": ("VARCHAR", "BLOB", "VARCHAR", "BLOB"),
-    "verdict": (*("BIGINT", "VARCHAR", "VARCHAR", "VARCHAR", "BOOLEAN", "VARCHAR", "VARCHAR"),),
-    "receipt": ("BIGINT", "VARCHAR", "VARCHAR", "VARCHAR", "BIGINT"),
-}
-"""Column types by table, as in schema.sql: typed lists insert a group in one statement."""

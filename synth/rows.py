@@ -119,17 +119,22 @@ class VerdictRow:
 
 @dataclass(frozen=True, slots=True)
 class ReceiptRow:
-    """A frozen dataset (`manifest`) or a finished run (`train`), by its manifest's digest."""
+    """A frozen dataset (`manifest`) or a finished run (`train`), by its manifest."""
 
     kind: ClassVar[str] = "receipt"
     of: str
     name: str
     digest: str
+    file: str
     at: int
 
     def leaf(self) -> Leaf:
         """The manifest itself lies in its directory."""
-        return {"ref": self.name, "of": self.of, "digest": self.digest, "at": self.at}
+        return receipt_leaf(self.values(0))
+
+    def values(self, seq: int) -> tuple[Any, ...]:
+        """The columns of table `receipt`."""
+        return (seq, self.of, self.name, self.digest, self.file, self.at)
 
 
 Row = DecisionRow | AttemptRow | OutcomeRow | VerdictRow | ReceiptRow
@@ -154,7 +159,7 @@ def table_rows(row: Row, seq: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
             for verdict in row.verdicts:
                 yield "verdict", (seq, row.attempt, *verdict)
         case ReceiptRow():
-            yield "receipt", (seq, row.of, row.name, row.digest, row.at)
+            yield "receipt", row.values(seq)
 
 
 def completion_values(attempt: str, key: str, completion: Completion) -> tuple[Any, ...]:
@@ -221,6 +226,11 @@ def outcome_leaf(values: tuple[Any, ...]) -> Leaf:
         *("reasoning_tokens", "estimated", "cost_nano", "milliseconds", "content", "raw"),
         values=values,
     )
+
+
+def receipt_leaf(values: tuple[Any, ...]) -> Leaf:
+    """The leaf of a row of table `receipt`."""
+    return _named("", "of", "ref", "digest", "file", "at", values=values)
 
 
 def verdict_leaf(attempt: str, verdicts: tuple[tuple[Any, ...], ...]) -> Leaf:

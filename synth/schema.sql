@@ -109,7 +109,8 @@ CREATE TABLE receipt (         -- a frozen dataset or a finished run, by the dig
     kind   VARCHAR NOT NULL,
     name   VARCHAR NOT NULL,
     digest VARCHAR NOT NULL,
-    at_ms   BIGINT NOT NULL
+    file   VARCHAR NOT NULL,   -- SHA-256 of manifest.json itself: its date and checkpoint too
+    at_ms  BIGINT NOT NULL
 );
 
 CREATE VIEW state AS           -- an attempt with no outcome was perhaps billed

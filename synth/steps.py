@@ -22,7 +22,7 @@ from policy.permit import Action, Permit, require
 from policy.terms import Level, Register, load_register
 from policy.use import Use
 from synth.checkpoints import checkpoint
-from synth.collect import Collection, Event, Stop, Summary, collect
+from synth.collect import Collection, Event, Summary, collect
 from synth.config import Variant
 from synth.display import Display, Step
 from synth.filters import ROWWISE, Candidate, resolve
@@ -34,7 +34,8 @@ from synth.plan import Plan, plan, sort_out
 from synth.pricing import Price, dollars, price_of
 from synth.project import Project
 from synth.prompts import Prompt, load
-from synth.secrets import key_for
+from synth.secrets import Key, key_for
+from synth.stop import Stop
 from synth.teachers import local
 from synth.transport import check_base_url, open_client
 from synth.wire import Call, Completion
@@ -165,18 +166,41 @@ class Collected:
         return bool(self.summary.failures or work.held or work.unusable or work.refused)
 
 
-async def collect_step(bench: Bench, ledger: Ledger, stop: Stop) -> Collected:
-    """Ask for everything that the ledger lacks. The permit comes before the first byte."""
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """All that a collection may be refused for, settled before a file is made."""
+
+    permit: Permit
+    key: Key
+    price: Price
+    cap_nano: int | None
+    prompts: list[Prompt]
+    base: str
+
+
+def get_ready(bench: Bench) -> Ready:
+    """Permit, address, key, price, budget, prompts. Raises what a user must mend first."""
     permit = permit_for(bench, Action.COLLECT)
     sections = bench.project.sections
     check_address(bench)
-    key = key_for(sections.teacher.api_key_env, bench.environment)
     price = price_for(bench)
-    prompts = prompts_of(bench)
-    base = base_of(bench)
-    work = sort_out(ledger, calls_of(bench, prompts), sections.limits)
-    record_decision(ledger, permit.decision.digest, permit.decision.model_dump_json())
-    budget = Budget(_cap(bench, price), spent_nano(ledger))
+    return Ready(
+        permit=permit,
+        key=key_for(sections.teacher.api_key_env, bench.environment),
+        price=price,
+        cap_nano=_cap(bench, price),
+        prompts=prompts_of(bench),
+        base=base_of(bench),
+    )
+
+
+async def collect_step(bench: Bench, ledger: Ledger, ready: Ready, stop: Stop) -> Collected:
+    """Ask for everything that the ledger lacks."""
+    sections, home = bench.project.sections, bench.project.home
+    work = sort_out(ledger, calls_of(bench, ready.prompts), sections.limits)
+    decision = ready.permit.decision
+    record_decision(ledger, decision.digest, decision.model_dump_json())
+    checkpoint(ledger, home)  # whatever happens next, the log so far is signed
     if not work.todo:
         return Collected(work, Summary())
     with contextlib.ExitStack() as stack:
@@ -185,12 +209,11 @@ async def collect_step(bench: Bench, ledger: Ledger, stop: Stop) -> Collected:
             address = stack.enter_context(_served_here(bench)).base_url
         client = open_client(
             address,
-            key,
+            ready.key,
             concurrency=sections.limits.concurrency,
             limit=sections.limits.max_response_bytes,
         )
         shown = stack.enter_context(bench.display.step("collect", len(work.todo)))
-        watch = _Watch(bench, shown, {prompt.id: prompt for prompt in prompts}, price)
         collection = Collection(
             teacher=sections.teacher,
             sampling=sections.sampling,
@@ -198,18 +221,18 @@ async def collect_step(bench: Bench, ledger: Ledger, stop: Stop) -> Collected:
             plan=work,
             ledger=ledger,
             client=client,
-            base=base,
-            price=price,
-            budget=budget,
-            on_event=watch,
+            base=ready.base,
+            price=ready.price,
+            budget=Budget(ready.cap_nano, spent_nano(ledger)),
+            on_event=_Watch(bench, shown, {prompt.id: prompt for prompt in ready.prompts}),
             clock=bench.clock,
             monotonic=time.monotonic,
         )
         try:
-            summary = await collect(collection, permit, stop)
+            summary = await collect(collection, ready.permit, stop)
         finally:
             await client.close()
-            checkpoint(ledger, bench.project.home)
+            checkpoint(ledger, home)
     return Collected(work, summary)
 
 
@@ -237,13 +260,10 @@ def _cap(bench: Bench, price: Price) -> int | None:
 class _Watch:
     """Turns events into the display: rate, kept rows, money, failures."""
 
-    def __init__(
-        self, bench: Bench, step: Step, prompts: Mapping[str, Prompt], price: Price
-    ) -> None:
+    def __init__(self, bench: Bench, step: Step, prompts: Mapping[str, Prompt]) -> None:
         sections = bench.project.sections
         self._step = step
         self._prompts = prompts
-        self._price = price
         self._sampling = sections.sampling
         self._filters = sections.filters
         names = [name for name in sections.dataset.require if name in ROWWISE]
@@ -256,6 +276,7 @@ class _Watch:
         """One event of the collection."""
         if event.kind == "retry":
             return
+        self._cost = event.cost_nano
         if isinstance(event.result, Completion):
             self._answer(event.result, event.call)
         else:
@@ -265,10 +286,6 @@ class _Watch:
         self._step.advance(1, self._note())
 
     def _answer(self, completion: Completion, call: Call) -> None:
-        usage = completion.usage
-        self._cost += self._price.cost_nano(
-            usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens
-        )
         if call.split == "test":
             return
         prompt = self._prompts[call.prompt_id]

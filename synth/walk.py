@@ -21,25 +21,25 @@ from policy.errors import BadInput
 from policy.manifest import read_manifest
 from policy.permit import Action, Permit, require
 from synth.checkpoints import checkpoint
-from synth.collect import Stop
-from synth.freeze import Frozen
+from synth.freeze import Frozen, receipt
 from synth.ledger import Ledger
 from synth.report import html, table
 from synth.report.data import ReportData
-from synth.rows import ReceiptRow
 from synth.screens import filter_screen
 from synth.steps import (
     Bench,
     Collected,
     Filtered,
-    alternatives,
+    Ready,
     collect_step,
     coverage_now,
     decision_of,
     filter_step,
     freeze_step,
+    get_ready,
     weights_in_words,
 )
+from synth.stop import Stop
 from train.config import Arm, Evaluation, Student, Training
 
 SAMPLES = 12  # held-out messages shown side by side on the page
@@ -108,7 +108,7 @@ def train_step(bench: Bench, only: str = "") -> dict[str, str]:
             bench.display.say(f"arm {name} is not trained: {reason}")
             continue
         with bench.display.step(f"train {name}", 0) as step:
-            run = train(
+            train(
                 folder,
                 lessons.student,
                 training,
@@ -119,7 +119,7 @@ def train_step(bench: Bench, only: str = "") -> dict[str, str]:
                     one.step, one.total, f"loss {one.loss:.3f}, {one.tokens_per_second:.0f} tok/s"
                 ),
             )
-        _log_run(bench, name, run.manifest["digest"])
+        _log_run(bench, name)
     return skipped
 
 
@@ -143,15 +143,14 @@ def _no_signal(folder: Path, training: Training) -> str:
     )
 
 
-def _log_run(bench: Bench, name: str, digest: str) -> None:
+def _log_run(bench: Bench, name: str) -> None:
     with bench.open(create=True) as ledger:
+        row = receipt(bench.project.runs / name, "train", ledger.now())
         known = ledger.rows(
-            "SELECT digest FROM receipt WHERE kind = 'train' AND name = ?"
-            " ORDER BY seq DESC LIMIT 1",
+            "SELECT file FROM receipt WHERE kind = 'train' AND name = ? ORDER BY seq DESC LIMIT 1",
             [name],
         )
-        if not known or known[0][0] != digest:
-            row = ReceiptRow(of="train", name=name, digest=digest, at=ledger.now())
+        if not known or known[0][0] != row.file:
             ledger.append_all([row])
             checkpoint(ledger, bench.project.home)
 
@@ -195,7 +194,7 @@ def evaluate_step(bench: Bench) -> Judged:
                 )
             )
         if candidate.kind == "trained":
-            _log_run(bench, candidate.name, read_manifest(out)["digest"])
+            _log_run(bench, candidate.name)
     return Judged(results, _differences(results, lessons))
 
 
@@ -423,8 +422,9 @@ class Walked:
 def run(bench: Bench) -> Walked:
     """Everything, from the decision to the page."""
     lessons_of(bench)  # a mistake in the last section is said before the first request
-    with bench.open(create=_may_collect(bench)) as ledger:
-        collected = collect_blocking(bench, ledger)
+    ready = get_ready(bench)
+    with bench.open(create=True) as ledger:
+        collected = collect_blocking(bench, ledger, ready)
         filtered = filter_step(bench, ledger)
         if not filtered.rows:
             raise BadInput("nothing was collected", where=str(bench.project.path))
@@ -438,19 +438,12 @@ def run(bench: Bench) -> Walked:
     return Walked(collected, frozen, report, skipped)
 
 
-def _may_collect(bench: Bench) -> bool:
-    """A denied project must leave no file behind; the refusal itself comes from here."""
-    decision = decision_of(bench)
-    require(decision, Action.COLLECT, alternatives=alternatives(bench))
-    return True
-
-
-def collect_blocking(bench: Bench, ledger: Ledger) -> Collected:
+def collect_blocking(bench: Bench, ledger: Ledger, ready: Ready) -> Collected:
     """Collect with Ctrl-C understood: the first one drains, the second one stops at once."""
 
     async def main() -> Collected:
         loop, stop = asyncio.get_running_loop(), Stop()
-        task = asyncio.ensure_future(collect_step(bench, ledger, stop))
+        task = asyncio.ensure_future(collect_step(bench, ledger, ready, stop))
 
         def interrupted() -> None:
             if stop.interrupted:

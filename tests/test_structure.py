@@ -57,7 +57,7 @@ def test_only_one_module_reads_the_environment() -> None:
 
 def test_only_two_modules_open_duckdb() -> None:
     openers = {name for name, tree in sources() if "duckdb.connect" in ast.unparse(tree)}
-    assert openers == {"synth/ledger.py", "synth/formats.py"}
+    assert openers == {"synth/database.py", "synth/formats.py"}
 
 
 def test_sockets_open_in_one_place() -> None:

@@ -20,14 +20,14 @@ from cryptography.x509.oid import NameOID
 from rich.console import Console
 
 from policy.permit import Action, Permit
-from synth.collect import Stop
 from synth.config import Sampling, Teacher
 from synth.display import Display
 from synth.ledger import Ledger
 from synth.plan import request_key
 from synth.project import load
 from synth.rows import AttemptRow, OutcomeRow
-from synth.steps import Bench, Collected, collect_step, permit_for
+from synth.steps import Bench, Collected, collect_step, get_ready, permit_for
+from synth.stop import Stop
 from synth.wire import Call, Completion, TokenLogprobs, Usage
 
 OFFERING = "smollm2@self-host"
@@ -93,7 +93,7 @@ def ask(path: Path, *overrides: str, environment: Mapping[str, str] | None = Non
     """One whole collection, in this process."""
     bench = bench_of(path, *overrides, environment=environment)
     with bench.open(create=True) as ledger:
-        return asyncio.run(collect_step(bench, ledger, Stop()))
+        return asyncio.run(collect_step(bench, ledger, get_ready(bench), Stop()))
 
 
 def opened(path: Path) -> Ledger:

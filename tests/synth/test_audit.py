@@ -166,6 +166,13 @@ def test_a_changed_manifest_is_named(home: Path, word: str) -> None:
     assert any("datasets/bot" in one for one in found(home))
 
 
+def test_a_changed_date_of_a_manifest_is_named(home: Path) -> None:
+    """Its digest leaves the day out, so that a dataset is the same on any day; the log does not."""
+    (manifest,) = home.glob("datasets/*/manifest.json")
+    manifest.write_text(manifest.read_text().replace('"created": "20', '"created": "19'))
+    assert any("manifest.json: is altered" in one for one in found(home))
+
+
 def test_a_changed_checkpoint_is_named(home: Path) -> None:
     flip(sorted((home / "checkpoints").iterdir())[-1])
     assert any("checkpoint" in one for one in found(home))

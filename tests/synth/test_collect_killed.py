@@ -199,3 +199,19 @@ def test_a_host_of_another_offering_is_denied_before_a_socket(tmp_path: Path) ->
     done, events = watched(path, tmp_path / "events")
     assert done.returncode == 3
     assert not events & REACHING
+
+
+@pytest.mark.parametrize(
+    ("section", "values"),
+    [
+        ("teacher", {"api_key_env": "NO_SUCH_KEY"}),
+        ("limits", {"price": {"input": 1, "output": 1}}),
+    ],
+)
+def test_what_must_be_mended_first_leaves_no_file(
+    tmp_path: Path, section: str, values: dict[str, object]
+) -> None:
+    """A missing key, or a price without a budget."""
+    path = project(tmp_path, "http://127.0.0.1:9/v1", **{section: values})
+    spiritsafe("collect", path, code=2)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["project.toml", "prompts.jsonl"]
