@@ -141,9 +141,9 @@ def collect(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
 @json_option
 def filter_(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Judge what was collected; say what was dropped, why, and what is left of each class."""
+    from synth.gather import filter_counts
     from synth.screens import filter_screen
     from synth.steps import coverage_now, filter_step
-    from synth.walk import filter_counts
 
     bench = bench_of(project, overrides)
     with bench.open() as ledger:
@@ -191,8 +191,9 @@ def train(project: Path, overrides: tuple[str, ...], arm: str) -> None:
 @json_option
 def evaluate(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Judge student and teacher on the held-out prompts; write report.html and report.json."""
+    from synth.gather import report_step
     from synth.steps import filter_step
-    from synth.walk import evaluate_step, report_step
+    from synth.walk import evaluate_step
 
     bench = bench_of(project, overrides)
     judged = evaluate_step(bench)

@@ -21,7 +21,7 @@ Candidates = dict[int, float]
 """Student id to the teacher's logprob."""
 
 SENTINEL = -9000.0  # OpenAI answers -9999.0 for "not among the top": it is no probability
-ROUNDING = 1.01  # sums above this are no rounding error (facts: API rows may sum to just over 1)
+ROUNDING = 1.01  # sums above this are no rounding error: API rows may sum to just over 1
 
 
 @dataclass(frozen=True)
