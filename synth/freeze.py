@@ -130,19 +130,29 @@ def _publish(
     wanted = manifest_digest(manifest)
     if target.exists():
         if read_manifest(target)["digest"] == wanted:
+            log_receipt(order.ledger, target, "manifest")  # a kill may have come before it
             return Frozen(target, wanted, counts, fresh=False)
         _set_aside(target)
     write_manifest(partial, manifest)
     os.replace(partial, target)
     _sync(order.folder)
-    order.ledger.append_all([receipt(target, "manifest", order.ledger.now())])
+    log_receipt(order.ledger, target, "manifest")
     return Frozen(target, wanted, counts, fresh=True)
 
 
-def receipt(folder: Path, of: str, at: int) -> ReceiptRow:
-    """The row that puts a finished directory into the log, by its manifest."""
+def log_receipt(ledger: Ledger, folder: Path, of: str) -> bool:
+    """Put a finished directory into the log, by its manifest. Where the last receipt of that name
+    has the same digest nothing is entered: its bytes may have been changed since."""
     digest = str(read_manifest(folder)["digest"])
-    return ReceiptRow(of, folder.name, digest, file_digest(folder / MANIFEST), at)
+    last = ledger.rows(
+        "SELECT digest FROM receipt WHERE kind = ? AND name = ? ORDER BY seq DESC LIMIT 1",
+        [of, folder.name],
+    )
+    if last and last[0][0] == digest:
+        return False
+    file = file_digest(folder / MANIFEST)
+    ledger.append_all([ReceiptRow(of, folder.name, digest, file, ledger.now())])
+    return True
 
 
 def _set_aside(target: Path) -> None:

@@ -19,7 +19,7 @@ from policy.errors import BadInput
 from policy.manifest import read_manifest
 from policy.permit import Action, Permit, require
 from synth.checkpoints import checkpoint
-from synth.freeze import Frozen, receipt
+from synth.freeze import Frozen, log_receipt
 from synth.gather import Judged, filter_counts, report_step
 from synth.ledger import Ledger
 from synth.report.data import ReportData
@@ -139,13 +139,7 @@ def _no_signal(folder: Path, training: Training) -> str:
 
 def _log_run(bench: Bench, name: str) -> None:
     with bench.open(create=True) as ledger:
-        row = receipt(bench.project.runs / name, "train", ledger.now())
-        known = ledger.rows(
-            "SELECT file FROM receipt WHERE kind = 'train' AND name = ? ORDER BY seq DESC LIMIT 1",
-            [name],
-        )
-        if not known or known[0][0] != row.file:
-            ledger.append_all([row])
+        if log_receipt(ledger, bench.project.runs / name, "train"):
             checkpoint(ledger, bench.project.home)
 
 

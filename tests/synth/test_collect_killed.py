@@ -186,6 +186,15 @@ def test_a_denied_project_opens_no_socket_and_leaves_no_file(tmp_path: Path) -> 
     assert "Traceback" not in done.stderr
 
 
+def test_the_shipped_openai_example_is_refused_without_a_socket(tmp_path: Path) -> None:
+    spiritsafe("init", tmp_path / "bot", "--template", "openai-support")
+    done, events = watched(tmp_path / "bot" / "project.toml", tmp_path / "events")
+    assert done.returncode == 3
+    assert events == set()
+    assert "records/acknowledgement-openai-api.toml" in done.stderr
+    assert sorted(one.name for one in (tmp_path / "bot").iterdir()) == ["data", "project.toml"]
+
+
 def test_the_watcher_would_have_seen_one(tmp_path: Path) -> None:
     with FakeTeacher() as server:
         path = project(tmp_path / "home", server.base_url, rows=1)

@@ -11,6 +11,7 @@ import pytest
 from policy.errors import BadInput, PolicyDenied
 from policy.manifest import check_files, read_manifest
 from policy.permit import Action
+from synth.audit import findings
 from synth.config import Variant
 from synth.freeze import Frozen, freeze, spells
 from synth.steps import filter_step, freeze_step, order_of, permit_for
@@ -260,3 +261,11 @@ def test_a_permit_to_collect_does_not_freeze(path: Path) -> None:
         with pytest.raises(PolicyDenied):
             freeze(order, permit_for(bench, Action.COLLECT))
     assert not (path.parent / "datasets" / "bot").exists()
+
+
+def test_a_dataset_frozen_anew_and_back_is_the_one_that_the_log_names(path: Path) -> None:
+    first = frozen(path)["bot"].digest
+    assert frozen(path, "dataset.keep='first'")["bot"].digest != first
+    assert frozen(path)["bot"].digest == first
+    with bench_of(path).open() as ledger:
+        assert findings(ledger, path.parent) == []
