@@ -106,7 +106,7 @@ def require(decision: Decision, action: Action, *, alternatives: Iterable[str] =
         others = tuple(alternatives)
         allowed = f" Allowed here: {', '.join(others)}." if others else ""
         raise PolicyDenied(
-            f"{action} is {decision.level.name} for {decision.purpose}: {worst.text}{cited}",
+            f"{action} is {decision.level.name} for {decision.purpose}{cited}",
             where=decision.offering,
             fix=decision.fix + allowed,
             decision=decision,

@@ -177,12 +177,13 @@ def freeze(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
 @cli.command()
 @project_options
 @click.option("--arm", default="", help="Only this arm.")
-def train(project: Path, overrides: tuple[str, ...], arm: str) -> None:
+@click.option("--drop-blocking", is_flag=True, help="Leave out the rows that today's terms block.")
+def train(project: Path, overrides: tuple[str, ...], arm: str, drop_blocking: bool) -> None:
     """Teach the student, every arm of the project; goes on from its newest checkpoint."""
     from synth.walk import train_step
 
     bench = bench_of(project, overrides)
-    if train_step(bench, arm):
+    if train_step(bench, arm, drop=drop_blocking):
         sys.exit(1)
 
 
@@ -396,10 +397,8 @@ def _explained(error: Exception) -> int:
         from policy.permit import refusal
 
         assert isinstance(error.decision, Decision)
-        decision = error.decision
-        click.echo(refusal(decision, error.alternatives), err=True)
-        asked = f"{decision.level.name} for {decision.purpose}"
-        click.echo(f"error: {decision.offering}: {asked}; nothing was done", err=True)
+        click.echo(refusal(error.decision, error.alternatives), err=True)
+        click.echo(f"error: {error.where}: {error.message}; nothing was done", err=True)
         return int(error.exit_code)
     from synth.wire import printable
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import duckdb
 
+from policy.errors import BadInput
+
 COLUMNS: dict[str, str] = {
     "id": "VARCHAR",
     "sample": "INTEGER",
@@ -60,6 +62,22 @@ def write_parquet(path: Path, rows: Sequence[dict[str, Any]]) -> None:
             f" TO '{_quoted(path)}' (FORMAT parquet, COMPRESSION zstd)"
         )
     path.chmod(0o600)
+
+
+def read_parquet(path: Path) -> list[dict[str, Any]]:
+    """The rows of a split, in order. Raises BadInput for a file that is no such split."""
+    with duckdb.connect(":memory:", config={"threads": "1"}) as connection:
+        connection.execute(f"SET allowed_directories=['{_quoted(path.parent)}']")
+        connection.execute("SET enable_external_access=false")
+        try:
+            source = f"FROM read_parquet('{_quoted(path)}')"
+            found = connection.execute(f"SELECT {', '.join(COLUMNS)} {source}").fetchall()
+        except duckdb.Error as error:
+            line = str(error).splitlines()[0]
+            raise BadInput(
+                f"cannot be read: {line}", where=str(path), fix="freeze it again"
+            ) from None
+    return [dict(zip(COLUMNS, row, strict=True)) for row in found]
 
 
 def _quoted(path: Path) -> str:

@@ -9,17 +9,17 @@ import asyncio
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 from policy.config import parse
-from policy.decide import Decision, decide, join
 from policy.errors import BadInput
 from policy.manifest import read_manifest
-from policy.permit import Action, Permit, require
+from policy.permit import Action
 from synth.checkpoints import checkpoint
+from synth.drop import drop_blocking
 from synth.freeze import Frozen, log_receipt
+from synth.gates import dataset_permit
 from synth.gather import Judged, filter_counts, report_step
 from synth.ledger import Ledger
 from synth.report.data import ReportData
@@ -73,28 +73,15 @@ def lessons_of(bench: Bench) -> Lessons:
     )
 
 
-def dataset_permit(bench: Bench, folder: Path, action: Action) -> Permit:
-    """Decide again, from the manifest: the terms at collection and the terms now, the stricter."""
-    use, manifest = bench.project.sections.use, read_manifest(folder)
-    decisions: list[Decision] = []
-    for teacher in manifest["teachers"]:
-        offering = str(teacher["offering"])
-        now = bench.register.find(offering, bench.today)
-        decisions.append(decide(use, now, bench.today, offering=offering))
-        for day in teacher["collected"]:
-            collected = date.fromisoformat(day)
-            then = bench.register.find(offering, collected)
-            decisions.append(decide(use, then, bench.today, offering=offering, collected=collected))
-    return require(join(decisions), action, alternatives=())
-
-
-def train_step(bench: Bench, only: str = "") -> dict[str, str]:
-    """Train every arm; returns what kept an arm from being trained, by name."""
+def train_step(bench: Bench, only: str = "", *, drop: bool = False) -> dict[str, str]:
+    """Train every arm; returns what kept an arm from being trained, by name. With `drop`, rows that
+    today's terms block are left out of a new dataset first."""
     from train.run import train
 
     lessons, skipped = lessons_of(bench), {}
     for name, arm in _chosen(lessons.arms, only).items():
         folder = bench.project.datasets / arm.dataset
+        folder = _lawful(bench, folder) if drop else folder
         permit = dataset_permit(bench, folder, Action.TRAIN)
         training = arm.training(lessons.training)
         if reason := _no_signal(folder, training):
@@ -115,6 +102,18 @@ def train_step(bench: Bench, only: str = "") -> dict[str, str]:
             )
         _log_run(bench, name)
     return skipped
+
+
+def _lawful(bench: Bench, folder: Path) -> Path:
+    target, dropped = drop_blocking(bench, folder)
+    for group in dropped:
+        bench.display.say(f"left out: {group.rows} rows of {group.offering}")
+    if dropped:
+        bench.display.say(f"{target.name}: {read_manifest(target)['digest']}")
+        with bench.open(create=True) as ledger:
+            log_receipt(ledger, target, "manifest")
+            checkpoint(ledger, bench.project.home)
+    return target
 
 
 def _chosen(arms: dict[str, Arm], only: str) -> dict[str, Arm]:

@@ -1,0 +1,79 @@
+"""Before a dataset is used: decide again, group by group, with today's register.
+
+    permit = dataset_permit(bench, folder, Action.TRAIN)     # PolicyDenied names the blocking rows
+
+A dataset was lawful to collect on its day. Whether it may train today hangs on the terms then and
+now, the stricter of both, and on what the project says that it is for, which may have changed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from policy.decide import Decision, decide, join
+from policy.errors import BadInput, PolicyDenied
+from policy.manifest import read_manifest
+from policy.permit import Action, Permit, require
+from policy.terms import Level
+from synth.steps import Bench
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The rows of one teacher under one version of its terms."""
+
+    offering: str
+    terms_pin: str
+    rows: int
+    decision: Decision
+
+    @property
+    def blocks(self) -> bool:
+        """Whether these rows may not be used as things stand."""
+        return self.decision.level >= Level.NEEDS_ACK
+
+
+def groups_of(bench: Bench, folder: Path) -> list[Group]:
+    """Every group of a frozen dataset with today's decision on it."""
+    teachers = read_manifest(folder).get("teachers")
+    if not isinstance(teachers, list):
+        raise BadInput("its manifest names no teachers", where=str(folder), fix="freeze it again")
+    return [_group(bench, teacher) for teacher in teachers]
+
+
+def _group(bench: Bench, teacher: dict[str, Any]) -> Group:
+    use, offering = bench.project.sections.use, str(teacher["offering"])
+    decisions = [
+        decide(use, bench.register.find(offering, bench.today), bench.today, offering=offering)
+    ]
+    for day in teacher["collected"]:
+        collected = date.fromisoformat(day)
+        then = bench.register.find(offering, collected)
+        decisions.append(decide(use, then, bench.today, offering=offering, collected=collected))
+    return Group(offering, str(teacher["terms_pin"]), int(teacher["rows"]), join(decisions))
+
+
+def dataset_permit(bench: Bench, folder: Path, action: Action) -> Permit:
+    """The permit for a use of a dataset. Raises PolicyDenied with every blocking group."""
+    groups = groups_of(bench, folder)
+    if not groups:
+        raise BadInput("it has no row of a teacher", where=str(folder), fix="freeze it again")
+    joined = join([group.decision for group in groups])
+    if blocking := [group for group in groups if group.blocks]:
+        raise PolicyDenied(
+            f"{action} is denied by {_listed(blocking)}; train --drop-blocking leaves them out",
+            where=str(folder),
+            fix=joined.fix,
+            decision=joined,
+        )
+    return require(joined, action)
+
+
+def _listed(blocking: Sequence[Group]) -> str:
+    return "; ".join(
+        f"{group.rows} rows of {group.offering} ({group.decision.level.name},"
+        f" {group.decision.reasons[0].clause or group.decision.reasons[0].code})"
+        for group in blocking
+    )
