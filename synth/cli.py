@@ -319,6 +319,9 @@ def show(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
 @click.option("--run", "run_name", default="", help="Which run's student; default the first arm.")
 def chat(project: Path, overrides: tuple[str, ...], run_name: str) -> None:
     """Talk to a student, one line at a time."""
+    from synth.walk import demand_training
+
+    demand_training()
     from train.chat import chat as talk
 
     bench = bench_of(project, overrides)

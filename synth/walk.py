@@ -6,6 +6,7 @@ moment and goes on where it was.
 """
 
 import asyncio
+import importlib.util
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -73,9 +74,25 @@ def lessons_of(bench: Bench) -> Lessons:
     )
 
 
+def demand_training() -> None:
+    """Raises BadInput where the other room's libraries are not installed: better before the first
+    request than after the last."""
+    missing = [name for name in ("torch", "transformers", "trl", "datasets") if not _there(name)]
+    if missing:
+        raise BadInput(
+            f"training needs {', '.join(missing)}, which this environment lacks",
+            fix="pip install 'spiritsafe[train]'; or `spiritsafe collect`, and train elsewhere",
+        )
+
+
+def _there(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
 def train_step(bench: Bench, only: str = "", *, drop: bool = False) -> dict[str, str]:
     """Train every arm; returns what kept an arm from being trained, by name. With `drop`, rows that
     today's terms block are left out of a new dataset first."""
+    demand_training()
     from train.run import train
 
     lessons, skipped = lessons_of(bench), {}
@@ -144,6 +161,7 @@ def _log_run(bench: Bench, name: str) -> None:
 
 def evaluate_step(bench: Bench) -> Judged:
     """Judge the untrained student, every trained arm and the teacher on the held-out prompts."""
+    demand_training()
     from train.evaluate import TEACHER as THE_TEACHER
     from train.evaluate import evaluate, trained, untrained
 
@@ -223,6 +241,7 @@ class Walked:
 def run(bench: Bench) -> Walked:
     """Everything, from the decision to the page."""
     lessons_of(bench)  # a mistake in the last section is said before the first request
+    demand_training()
     ready = get_ready(bench)
     with bench.open(create=True) as ledger:
         collected = collect_blocking(bench, ledger, ready)
