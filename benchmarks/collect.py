@@ -63,7 +63,7 @@ def ours(base_url: str, requests: int, concurrency: int) -> None:
 
     async def run(ledger: Ledger) -> None:
         work = sort_out(ledger, plan(teacher, sampling, prompts, base_url), limits)
-        client = open_client(base_url, Key("none"), concurrency=concurrency, limit=2**20)
+        client = open_client(base_url, Key("none"), limit=2**20)
         collection = Collection(
             teacher=teacher,
             sampling=sampling,

@@ -210,7 +210,6 @@ async def collect_step(bench: Bench, ledger: Ledger, ready: Ready, stop: Stop) -
         client = open_client(
             address,
             ready.key,
-            concurrency=sections.limits.concurrency,
             limit=sections.limits.max_response_bytes,
         )
         shown = stack.enter_context(bench.display.step("collect", len(work.todo)))

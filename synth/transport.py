@@ -33,12 +33,19 @@ class ReplyTooLarge(httpx2.ReadError):
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
-    """Rewrites the headers to the closed list and caps the body."""
+    """Rewrites the headers to the closed list and caps the body.
 
-    def __init__(self, inner: httpx2.AsyncBaseTransport, key: Key, limit: int) -> None:
-        self._inner = inner
+    Each request in flight has a transport of one connection to itself, the one used last first. The
+    pool of httpx2 looks at every connection for every request: at 512 in flight that was two thirds
+    of all CPU (benchmarks/collect.py).
+    """
+
+    def __init__(self, make: Callable[[], httpx2.AsyncBaseTransport], key: Key, limit: int) -> None:
+        self._make = make
         self._key = key
         self._limit = limit
+        self._all: list[httpx2.AsyncBaseTransport] = []
+        self._free: list[httpx2.AsyncBaseTransport] = []
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send; headers that nobody here asked for do not leave."""
@@ -51,24 +58,44 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
                 ("accept-encoding", "gzip"),  # the one that _Capped unpacks, within its limit
             ]
         )
-        response = await self._inner.handle_async_request(request)
+        inner = self._free.pop() if self._free else self._another()
+        try:
+            response = await inner.handle_async_request(request)
+        except BaseException:
+            self._free.append(inner)
+            raise
         assert isinstance(response.stream, httpx2.AsyncByteStream)
         packed = response.headers.pop("content-encoding", "").strip().lower() == "gzip"
-        response.stream = _Capped(response.stream, self._limit, packed)
+        response.stream = _Capped(
+            response.stream, self._limit, packed, lambda: self._free.append(inner)
+        )
         return response
 
+    def _another(self) -> httpx2.AsyncBaseTransport:
+        inner = self._make()
+        self._all.append(inner)
+        return inner
+
     async def aclose(self) -> None:
-        """Close the pool."""
-        await self._inner.aclose()
+        """Close every connection."""
+        for inner in self._all:
+            await inner.aclose()
 
 
 class _Capped(httpx2.AsyncByteStream):
     """A body that stays below the limit, counted after unpacking: 200 kB of gzip can be 200 MB."""
 
-    def __init__(self, inner: httpx2.AsyncByteStream, limit: int, packed: bool) -> None:
+    def __init__(
+        self,
+        inner: httpx2.AsyncByteStream,
+        limit: int,
+        packed: bool,
+        done: Callable[[], None],
+    ) -> None:
         self._inner = inner
         self._limit = limit
         self._packed = packed
+        self._done: Callable[[], None] | None = done
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         seen = bytearray()
@@ -86,19 +113,25 @@ class _Capped(httpx2.AsyncByteStream):
             yield chunk
 
     async def aclose(self) -> None:
-        await self._inner.aclose()
+        done, self._done = self._done, None
+        try:
+            await self._inner.aclose()
+        finally:
+            if done:
+                done()
 
 
-def open_client(base_url: str, key: Key, *, concurrency: int, limit: int) -> openai.AsyncOpenAI:
-    """An SDK client that never retries, never redirects and never reads the environment."""
-    pool = httpx2.Limits(
-        max_connections=concurrency,
-        max_keepalive_connections=concurrency,
-        keepalive_expiry=KEEPALIVE_SECONDS,
+def open_client(base_url: str, key: Key, *, limit: int) -> openai.AsyncOpenAI:
+    """An SDK client that never retries, never redirects and never reads the environment. How many
+    requests are in flight is for its user to say: see synth/pacing.py."""
+    one = httpx2.Limits(
+        max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEPALIVE_SECONDS
     )
-    inner = httpx2.AsyncHTTPTransport(limits=pool, trust_env=False)
+    trust = httpx2.create_ssl_context(trust_env=False)  # made once: it reads the system's store
     http = httpx2.AsyncClient(
-        transport=GuardedTransport(inner, key, limit),
+        transport=GuardedTransport(
+            lambda: httpx2.AsyncHTTPTransport(verify=trust, limits=one, trust_env=False), key, limit
+        ),
         follow_redirects=False,
         trust_env=False,
         timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS),

@@ -37,7 +37,7 @@ REJECTED, UNKNOWN, NOT_SENT = OutcomeClass.REJECTED, OutcomeClass.UNKNOWN, Outco
 def sent_to(base_url: str, folder: Path, *, action: Action = Action.COLLECT,
             deadline: float = 3.0, key: str = CANARY) -> Reply:  # fmt: skip
     async def main() -> Reply:
-        client = open_client(base_url, Key(key), concurrency=1, limit=LIMIT)
+        client = open_client(base_url, Key(key), limit=LIMIT)
         try:
             allowed = permit(folder, action)
             return await send(client, ADAPTERS["openai"], call(), sampling(), allowed,

@@ -93,12 +93,12 @@ def test_only_our_own_headers_leave() -> None:
 
 
 def test_the_client_does_not_print_its_key() -> None:
-    client = open_client("http://127.0.0.1:9", Key("sk-canary"), concurrency=1, limit=1024)
+    client = open_client("http://127.0.0.1:9", Key("sk-canary"), limit=1024)
     assert "canary" not in repr(client)
 
 
 async def _send(base_url: str, headers: dict[str, str]) -> None:
-    client = open_client(base_url, Key("sk-canary"), concurrency=1, limit=2**20)
+    client = open_client(base_url, Key("sk-canary"), limit=2**20)
     messages = [{"role": "user", "content": "Hi"}]
     await client.post(
         "/chat/completions", body={"model": MODEL, "messages": messages}, cast_to=object,
