@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Final, NoReturn
 
-from policy.decide import Decision, Reason
+from policy.decision import Decision, Reason
 from policy.errors import PolicyDenied
 from policy.terms import Level
 
@@ -106,7 +106,7 @@ def require(decision: Decision, action: Action, *, alternatives: Iterable[str] =
         others = tuple(alternatives)
         allowed = f" Allowed here: {', '.join(others)}." if others else ""
         raise PolicyDenied(
-            f"{action} is {decision.level.name} for {decision.purpose}{cited}",
+            f"{action} is {decision.level.name} for {decision.purpose}: {worst.text}{cited}",
             where=decision.offering,
             fix=decision.fix + allowed,
             decision=decision,

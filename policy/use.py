@@ -5,6 +5,9 @@
 """
 
 from enum import StrEnum
+from typing import NamedTuple
+
+from pydantic import Field
 
 from policy.config import Section
 
@@ -60,3 +63,42 @@ class Use(Section):
 
     region: str = ""
     """Where the organisation is established (ISO 3166); some terms grant nothing there."""
+
+    field: str = ""
+    """What a specialised student is for, e.g. "sentiment"; some texts list what they accept."""
+
+    context: tuple[str, ...] = ()
+    """Circumstances that a clause may ask about, e.g. "unpaid tier", "commercial"."""
+
+    monthly_users: int | None = Field(default=None, ge=0)
+    """How many people a month use the organisation's products, where some licence sets a cap."""
+
+    monthly_revenue_usd: int | None = Field(default=None, ge=0)
+    """What they bring in a month, where some licence sets a cap."""
+
+
+class Given(NamedTuple):
+    """What is known of the rows, and of the moment of asking; the rest of a question is `Use`."""
+
+    features: tuple[str, ...] = ()
+    """Features of the offering that were used: grounding, web_search, reasoning."""
+
+    modality: str = ""
+    """What the answers are: text where nothing else is said."""
+
+    requested: str = ""
+    """The model that was asked for, where a channel serves many."""
+
+    served: str = ""
+    """The model that really answered."""
+
+    stage: str = ""
+    """The step that asks: plan, collect, freeze, train, evaluate or publish."""
+
+    name: str = ""
+    """The name under which the student will be published."""
+
+
+NOTHING_GIVEN = Given()
+STAGES = ("plan", "collect", "freeze", "filter", "train", "evaluate", "publish")
+BEFORE_SENDING = ("plan", "collect")

@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from synth.cli_terms import folder_option, terms
+from synth.emit import emit
+
 if TYPE_CHECKING:
     from synth.report.data import ReportData
     from synth.steps import Bench
@@ -73,11 +76,6 @@ def bench_of(project: Path, overrides: tuple[str, ...]) -> "Bench":
     return Bench(load(project, overrides), display, os.environ)
 
 
-def emit(value: Any) -> None:
-    """One JSON document on standard output."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=1, default=str))
-
-
 @cli.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--template", default="hosted", show_default=True, help="A file of configs/.")
@@ -96,8 +94,14 @@ def check(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Say what the terms say, and what a run would ask for and cost. Sends nothing."""
     from policy.permit import refusal
     from policy.terms import Level
-    from synth.screens import check_screen, check_values
-    from synth.steps import alternatives, check_address, decision_of, estimate
+    from synth.screens import check_screen, check_values, purposes_screen
+    from synth.steps import (
+        alternatives,
+        check_address,
+        decision_of,
+        decisions_by_purpose,
+        estimate,
+    )
     from synth.walk import lessons_of
 
     bench = bench_of(project, overrides)
@@ -109,6 +113,7 @@ def check(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     else:
         others = () if allowed else alternatives(bench)
         click.echo(refusal(decision, others))
+        click.echo(purposes_screen(decisions_by_purpose(bench)))
         click.echo(check_screen(bench, expected))
     check_address(bench)
     if not allowed:
@@ -262,43 +267,27 @@ def verify(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     click.echo(f"verified: {size} log entries, every dataset and run", err=True)
 
 
-@cli.group()
-def terms() -> None:
-    """Look at the register of terms."""
+cli.add_command(terms)
 
 
-@terms.command(name="list")
-@json_option
-def terms_list(as_json: bool) -> None:
-    """Every offering, with the version of its terms and when its review expires."""
-    from policy.terms import load_register
-
-    entries = load_register().all()
-    if as_json:
-        emit([entry.model_dump(mode="json") for entry in entries])
-        return
-    for entry in sorted(entries, key=lambda one: (one.id, one.version)):
-        review = entry.review
-        click.echo(f"{entry.id:<26} {entry.version:<12} reviewed until {review.expires}")
-
-
-@terms.command(name="show")
-@click.argument("offering")
-@json_option
-def terms_show(offering: str, as_json: bool) -> None:
-    """One offering: documents, clauses, and what they mean for each purpose."""
+@cli.command()
+@click.option(
+    "--cases",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="JSON (or YAML, where PyYAML is installed): a list of cases.",
+)
+@folder_option
+def decide(cases: Path, folder: Path) -> None:
+    """Try situations without a project: one JSON line a case, with level, reasons and fix."""
     from datetime import UTC, datetime
 
-    from policy.terms import load_register
-    from synth.screens import terms_screen
+    from policy.cases import evaluate_cases, read_cases
+    from synth.terms_state import register_of
 
-    register = load_register()
-    entry = register.find(offering, datetime.now(UTC).date())
-    if entry is None:
-        from policy.errors import BadInput
-
-        raise BadInput(f"no offering {offering!r}", fix="see `spiritsafe terms list`")
-    emit(entry.model_dump(mode="json")) if as_json else click.echo(terms_screen(entry))
+    today = datetime.now(UTC).date()
+    for answer in evaluate_cases(read_cases(cases), register_of(folder), today):
+        click.echo(json.dumps(answer, ensure_ascii=False, default=str))
 
 
 @cli.command()

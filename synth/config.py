@@ -34,6 +34,9 @@ class Teacher(Section):
     """Root of the API, with its version path. Empty only for `local`, which serves itself."""
     api_key_env: str = ""
     """Name of the environment variable that holds the key; the key is never in a file."""
+    features: tuple[str, ...] = ()
+    """Features of the offering that answers will use, where its terms tell them apart:
+    `grounding`, `web_search`, `preview`, `reasoning`."""
     served_as: tuple[str, ...] = ()
     """Other model names that the server may truthfully report, such as dated snapshots."""
     weights: str = "smollm2"

@@ -353,6 +353,7 @@ def _teachers(order: Order, rows: Sequence[dict[str, Any]]) -> list[dict[str, An
         {
             "offering": offering,
             "model": order.teacher.model,
+            "features": list(order.teacher.features),
             "served_models": sorted(name for name in served if name),
             "terms_pin": pin,
             "rows": served.total(),

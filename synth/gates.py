@@ -12,11 +12,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from policy.decide import Decision, decide, join
+from policy.decide import Decision, join
 from policy.errors import BadInput, PolicyDenied
 from policy.manifest import read_manifest
 from policy.permit import Action, Permit, require
-from policy.terms import Level
+from policy.rows import Origin, decide_then_and_now
+from policy.terms import HOME, Level
+from policy.use import Given
 from synth.steps import Bench
 
 
@@ -35,29 +37,43 @@ class Group:
         return self.decision.level >= Level.NEEDS_ACK
 
 
-def groups_of(bench: Bench, folder: Path) -> list[Group]:
+def groups_of(bench: Bench, folder: Path, stage: str = "train") -> list[Group]:
     """Every group of a frozen dataset with today's decision on it."""
     teachers = read_manifest(folder).get("teachers")
     if not isinstance(teachers, list):
         raise BadInput("its manifest names no teachers", where=str(folder), fix="freeze it again")
-    return [_group(bench, teacher) for teacher in teachers]
+    return [_group(bench, teacher, stage) for teacher in teachers]
 
 
-def _group(bench: Bench, teacher: dict[str, Any]) -> Group:
+def _group(bench: Bench, teacher: dict[str, Any], stage: str) -> Group:
+    """Every day and served model of the group is asked, then and now."""
     use, offering = bench.project.sections.use, str(teacher["offering"])
-    decisions = [
-        decide(use, bench.register.find(offering, bench.today), bench.today, offering=offering)
+    # A server of one's own is named as one likes; the licence of its weights is what was declared.
+    own = offering.endswith(HOME)
+    served_models = [""] if own else teacher["served_models"] or [""]
+    origins = [
+        Origin(
+            offering,
+            date.fromisoformat(day),
+            features=tuple(teacher.get("features", ())),
+            requested="" if own else str(teacher["model"]),
+            served=served,
+        )
+        for day in sorted(set(teacher["collected"]))
+        for served in served_models
     ]
-    for day in teacher["collected"]:
-        collected = date.fromisoformat(day)
-        then = bench.register.find(offering, collected)
-        decisions.append(decide(use, then, bench.today, offering=offering, collected=collected))
-    return Group(offering, str(teacher["terms_pin"]), int(teacher["rows"]), join(decisions))
+    decision = join(
+        decide_then_and_now(
+            use, bench.register, one, bench.today, records=bench.records, given=Given(stage=stage)
+        )
+        for one in origins
+    )
+    return Group(offering, str(teacher["terms_pin"]), int(teacher["rows"]), decision)
 
 
 def dataset_permit(bench: Bench, folder: Path, action: Action) -> Permit:
     """The permit for a use of a dataset. Raises PolicyDenied with every blocking group."""
-    groups = groups_of(bench, folder)
+    groups = groups_of(bench, folder, str(action))
     if not groups:
         raise BadInput("it has no row of a teacher", where=str(folder), fix="freeze it again")
     joined = join([group.decision for group in groups])

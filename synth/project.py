@@ -94,12 +94,6 @@ class Project:
         """Converted weights; safe to delete."""
         return self.home / "cache"
 
-    @property
-    def own_terms(self) -> Path | None:
-        """Register entries of the user's own agreements."""
-        folder = self.folder / "terms"
-        return folder if folder.is_dir() else None
-
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Project:
     """Read a project file. Raises BadInput naming file, key, value and what to do."""

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from policy.decide import Decision
-from policy.terms import Terms
 from synth.audit import Walk
 from synth.ledger import Ledger, spent_nano
 from synth.pricing import dollars
@@ -31,6 +30,15 @@ def check_values(bench: Bench, decision: Decision, expected: Estimate) -> dict[s
             "requests_per_minute": limits.requests_per_minute or None,
         },
     }
+
+
+def purposes_screen(decisions: Sequence[Decision]) -> str:
+    """The same teacher and distribution, for every purpose."""
+    lines = [f"For other purposes, distribution {decisions[0].distribution}"]
+    for decision in decisions:
+        why = decision.reasons[0].clause or decision.reasons[0].code
+        lines.append(f"  {decision.level.name:<17} {decision.purpose:<28} {why}")
+    return "\n".join([*lines, ""])
 
 
 def check_screen(bench: Bench, expected: Estimate) -> str:
@@ -214,23 +222,6 @@ def run_screen(found: Mapping[str, Any]) -> str:
         lines.append(f"decided  {_level(decision)} {decision['digest'][:23]} at collection")
     lines.append(f"decided  {_level(found['decided_at_training'])} at training")
     lines.append(f"duties   {', '.join(found['obligations']) or 'none'}")
-    return "\n".join(lines)
-
-
-def terms_screen(entry: Terms) -> str:
-    """One register entry."""
-    review = entry.review
-    lines = [f"{entry.id}@{entry.version}  {entry.entity}, {entry.product}", f"pin {entry.pin}"]
-    lines.append(f"reviewed {review.on} by {review.by}, until {review.expires}")
-    lines += ["", "Documents"]
-    for document in entry.documents:
-        lines.append(f"  {document.title}, {document.date}  {document.address}")
-    lines += ["", "Clauses"]
-    lines += [f"  {clause.ref}: {clause.paraphrase}" for clause in entry.clauses]
-    lines += ["", "What they mean here"]
-    for rule in entry.rules:
-        where = f" ({', '.join(rule.distributions)})" if rule.distributions else ""
-        lines.append(f"  {rule.level.name}: {', '.join(rule.purposes)}{where}")
     return "\n".join(lines)
 
 

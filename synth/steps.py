@@ -16,11 +16,12 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from policy.decide import Decision, allowing, decide
+from policy.decide import Decision, allowing, decide_offering
 from policy.errors import BadInput
 from policy.permit import Action, Permit, require
-from policy.terms import Level, Register, load_register
-from policy.use import Use
+from policy.records import Record, read_records
+from policy.terms import Level, Register
+from policy.use import Given, Purpose, Use
 from synth.checkpoints import checkpoint
 from synth.collect import Collection, Event, Summary, collect
 from synth.config import Variant
@@ -37,6 +38,7 @@ from synth.prompts import Prompt, load
 from synth.secrets import Key, key_for
 from synth.stop import Stop
 from synth.teachers import local
+from synth.terms_state import register_of
 from synth.transport import check_base_url, open_client
 from synth.wire import Call, Completion
 
@@ -53,8 +55,12 @@ class Bench:
     clock: Callable[[], float] = time.time
     register: Register = field(init=False)
 
+    records: tuple[Record, ...] = field(init=False)
+    """What named people put on record in this project."""
+
     def __post_init__(self) -> None:
-        object.__setattr__(self, "register", load_register(self.project.own_terms))
+        object.__setattr__(self, "register", register_of(self.project.folder))
+        object.__setattr__(self, "records", read_records(self.project.folder))
 
     @property
     def today(self) -> date:
@@ -66,12 +72,26 @@ class Bench:
         return Ledger.open(self.project.ledger, clock=self.clock, create=create)
 
 
-def decision_of(bench: Bench, use: Use | None = None) -> Decision:
+def decision_of(bench: Bench, stage: str = "plan", use: Use | None = None) -> Decision:
     """What the terms in force today say about this project's use of its teacher."""
     sections = bench.project.sections
-    offering = sections.teacher.offering
-    terms = bench.register.find(offering, bench.today)
-    return decide(use or sections.use, terms, bench.today, offering=offering)
+    teacher = sections.teacher
+    return decide_offering(
+        use or sections.use,
+        bench.register,
+        teacher.offering,
+        bench.today,
+        given=Given(features=teacher.features, requested=teacher.model, stage=stage),
+        records=bench.records,
+    )
+
+
+def decisions_by_purpose(bench: Bench) -> list[Decision]:
+    """The same teacher for every purpose, for somebody who plans."""
+    use = bench.project.sections.use
+    return [
+        decision_of(bench, use=use.model_copy(update={"purpose": purpose})) for purpose in Purpose
+    ]
 
 
 def alternatives(bench: Bench) -> tuple[str, ...]:
@@ -81,7 +101,7 @@ def alternatives(bench: Bench) -> tuple[str, ...]:
 
 def permit_for(bench: Bench, action: Action) -> Permit:
     """The permit for an action. Raises PolicyDenied with the clause, and where it is possible."""
-    decision = decision_of(bench)
+    decision = decision_of(bench, str(action))
     others = () if decision.level <= Level.ALLOW_WITH else alternatives(bench)
     return require(decision, action, alternatives=others)
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from policy.decide import Code, Decision, allowing, decide, join
 from policy.errors import BadInput
-from policy.terms import Level, Register, Rule, Terms, load_register
+from policy.terms import Confidence, Level, Register, Rule, Terms, load_register
 from policy.use import Distribution, Purpose, Use
 
 TODAY = date(2026, 11, 24)
@@ -155,7 +155,7 @@ def test_the_terms_of_another_offering_do_not_serve() -> None:
 
 def test_unreviewed_terms_are_denied() -> None:
     terms = terms_of("smollm2@self-host")
-    review = terms.review.model_copy(update={"confidence": "unreviewed"})
+    review = terms.review.model_copy(update={"confidence": Confidence.UNREVIEWED})
     terms = terms.model_copy(update={"review": review})
     decision = decide(Use(), terms, TODAY, offering=terms.id)
     assert decision.level == Level.DENY

@@ -1,5 +1,6 @@
 import copy
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from policy.errors import BadInput
 from policy.terms import (
     REVIEW_LASTS,
     SHIPPED,
+    Confidence,
     Level,
     Register,
     Terms,
+    file_name,
     load_register,
     read_terms,
     split_version,
@@ -20,6 +23,74 @@ from policy.terms import (
 from policy.use import Distribution, Purpose
 
 FILES = sorted(SHIPPED.glob("*.toml"))
+CONTEXT = {
+    "3.3(d)", "2.2(d)-(e)", "4", "50.11", "50.12.1", "50.12.2", "(i)", "2.6", "AUP 3.4", "II.2(k)",
+    "5.7", "Available regions", "3", "3.2",
+}  # fmt: skip
+"""Clauses that a reader should know and that no rule follows from."""
+IDS = [
+    "openai-api",
+    "openai-finetune",
+    "openai-chatgpt-consumer",
+    "anthropic-api",
+    "claude-consumer",
+    "gemini-api",
+    "google-consumer",
+    "vertex",
+    "vertex/preview-model",
+    "azure-openai",
+    "microsoft-consumer",
+    "aws-bedrock/nova",
+    "mistral-api",
+    "xai-enterprise",
+    "deepseek-api",
+    "meta-model-api",
+    "meta-llama-api",
+    "qwen-studio",
+    "dashscope",
+    "kimi-consumer",
+    "kimi-api",
+    "zai-api",
+    "minimax-api",
+    "perplexity-api",
+    "cohere-api",
+    "together",
+    "fireworks",
+    "openrouter",
+    "groq",
+    "replicate",
+    "llama-2",
+    "llama-3",
+    "llama-3.1",
+    "llama-3.2",
+    "llama-3.3",
+    "llama-4",
+    "llama-3.2-multimodal",
+    "llama-4-multimodal",
+    "qwen3",
+    "qwen-2024",
+    "tongyi-2023",
+    "gemma-3",
+    "gemma-4",
+    "deepseek-r1",
+    "deepseek-v2-licence",
+    "deepseek-r1-distill-llama-70b",
+    "gpt-oss",
+    "phi-4",
+    "granite-4",
+    "glm-5",
+    "kimi-k2",
+    "minimax-m2",
+    "minimax-m2.5",
+    "minimax-m2.7",
+    "nemotron",
+    "smollm2",
+]
+"""The offering ids of the compiled facts; those of weights are written without `@self-host`."""
+UNREAD = {
+    "vertex", "azure-openai", "dashscope", "kimi-api", "zai-api", "minimax-api", "cohere-api",
+    "groq",
+}  # fmt: skip
 ISSUE_TWO = {
     "anthropic-api",
     "deepseek-api",
@@ -50,7 +121,8 @@ def refused(**changes: Any) -> str:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_shipped_file_is_a_sound_entry_named_by_its_offering(path: Path) -> None:
     terms = read_terms(path)
-    assert path.stem == terms.id.replace("/", "--")
+    name = file_name(terms.id)
+    assert path.stem in (name, f"{name}@{terms.version}")
     assert terms.review.expires - terms.review.on == REVIEW_LASTS
 
 
@@ -70,13 +142,75 @@ def test_no_clause_or_obligation_of_an_entry_is_idle(path: Path) -> None:
     terms = read_terms(path)
     cited = {ref for rule in terms.rules for ref in rule.clauses}
     cited |= {duty.clause for duty in terms.obligations.values()}
-    cited |= {limit.clause for limit in terms.retention}
-    assert {name for rule in terms.rules for name in rule.obligations} == set(terms.obligations)
-    assert {c.ref for c in terms.clauses} - cited <= {"3.3(d)", "2.2(d)-(e)", "4"}
+    cited |= {limit.clause for limit in terms.retention} | {terms.forbids_sensitive}
+    asked = {name for rule in terms.rules for name in rule.obligations}
+    assert asked | set(terms.base_obligations) == set(terms.obligations)
+    assert {clause.ref for clause in terms.clauses} - cited <= CONTEXT
 
 
 def test_the_register_has_the_first_teachers(register: Register) -> None:
     assert {terms.id for terms in register.all()} >= ISSUE_TWO
+
+
+def test_the_register_has_every_offering_of_the_facts(register: Register) -> None:
+    names = set(register.names())
+    assert [each for each in IDS if not {each, f"{each}@self-host"} & names] == []
+    assert len(names) >= 45
+
+
+def test_what_could_not_be_read_says_so(register: Register) -> None:
+    unread = {
+        terms.id for terms in register.all() if terms.review.confidence == Confidence.UNREVIEWED
+    }
+    assert unread == UNREAD
+
+
+@pytest.mark.parametrize(
+    ("offering", "days"),
+    [
+        ("aws-bedrock/nova", ["2026-08-20", "2025-08-01"]),
+        ("aws-bedrock", ["2026-08-20", "2025-08-01"]),
+        ("mistral-api", ["2026-08-05", "2025-12-15", "2024-02-08"]),
+        ("xai-enterprise", ["2026-08-14", "2025-08-01"]),
+        ("meta-model-api", ["2026-08-21", "2025-08-25"]),
+        ("phi-4@self-host", ["2025-01-08", "2024-12-13"]),
+    ],
+)
+def test_the_history_of_terms_that_changed_is_kept(
+    register: Register, offering: str, days: list[str]
+) -> None:
+    assert [terms.version for terms in register.history(offering)] == days
+
+
+def test_a_version_that_ended_ends_before_the_next_begins(register: Register) -> None:
+    for name in register.names():
+        versions = register.history(name)
+        for newer, older in pairwise(versions):
+            assert older.until
+            assert older.until < newer.effective
+
+
+@pytest.mark.parametrize(
+    ("model", "offering"),
+    [
+        ("qwen/qwen3-32b", "qwen3@self-host"),
+        ("meta-llama/Llama-3.3-70B-Instruct", "llama-3.3@self-host"),
+        ("meta-llama/Llama-3.2-11B-Vision-Instruct", "llama-3.2-multimodal@self-host"),
+        ("deepseek/deepseek-chat", "deepseek-api"),
+        ("deepseek-ai/DeepSeek-R1", "deepseek-r1@self-host"),
+        ("deepseek-r1-distill-llama-70b", "deepseek-r1-distill-llama-70b@self-host"),
+        ("anthropic/claude-sonnet-4", "anthropic-api"),
+        ("openai/gpt-4o", "openai-api"),
+        ("openai/gpt-oss-20b", "gpt-oss@self-host"),
+        ("nobody/nothing-7b", None),
+        ("openrouter", None),
+    ],
+)
+def test_a_model_behind_a_channel_is_traced_to_its_own_terms(
+    register: Register, model: str, offering: str | None
+) -> None:
+    found = register.licence_of(model, date(2026, 11, 24))
+    assert (found.id if found else None) == offering
 
 
 def test_the_local_teacher_is_covered_by_its_licence(register: Register) -> None:
@@ -107,8 +241,12 @@ def test_a_host_tells_whose_offering_it_is(
 
 
 def test_terms_hold_from_their_effective_date(register: Register) -> None:
-    assert register.find("deepseek-api", date(2026, 4, 28)) is None
-    assert register.find("deepseek-api", date(2026, 4, 29)) is not None
+    before = register.find("deepseek-api", date(2026, 4, 28))
+    after = register.find("deepseek-api", date(2026, 4, 29))
+    assert before
+    assert after
+    assert (before.version, after.version) == ("2025-04-13", "2026-04-29")
+    assert register.find("deepseek-api", date(2025, 4, 12)) is None
 
 
 def test_of_two_versions_the_one_in_force_on_the_day_is_found() -> None:
@@ -118,6 +256,20 @@ def test_of_two_versions_the_one_in_force_on_the_day_is_found() -> None:
     assert register.find("deepseek-api", date(2026, 1, 1)) == old
     assert register.find("deepseek-api", date(2026, 5, 1)) == new
     assert register.find("deepseek-api@2025-01-01", date(2026, 5, 1)) == old
+
+
+def test_an_offering_that_was_renamed_is_found_under_both_names(register: Register) -> None:
+    for name in ("meta-model-api", "meta-llama-api"):
+        old, new = (register.find(name, date(2026, month, 1)) for month in (3, 9))
+        assert old
+        assert new
+        assert (old.id, new.id) == ("meta-llama-api", "meta-model-api")
+
+
+def test_a_version_may_be_named_by_its_month(register: Register) -> None:
+    found = register.find("aws-bedrock/nova@2025-08", date(2026, 11, 24))
+    assert found
+    assert found.version == "2025-08-01"
 
 
 def test_a_version_is_split_from_an_id_and_a_channel_is_not() -> None:
@@ -185,6 +337,19 @@ def test_a_document_without_a_public_address_is_refused() -> None:
     assert 'documents[1].address = "/home/me/terms.pdf" cannot be used' in refused(
         documents=documents
     )
+
+
+def test_a_digest_without_the_words_to_find_it_by_is_refused() -> None:
+    clauses = [{**entry()["clauses"][0], "starts": ""}]
+    assert "stand together or not at all" in refused(clauses=clauses)
+
+
+def test_terms_that_end_before_they_begin_are_refused() -> None:
+    assert "until = 2020-01-01 lies before effective" in refused(until=date(2020, 1, 1))
+
+
+def test_a_clause_about_sensitive_data_must_be_there() -> None:
+    assert 'there is no clause "9"' in refused(forbids_sensitive="9")
 
 
 def test_the_same_clause_twice_is_refused() -> None:

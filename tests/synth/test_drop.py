@@ -41,6 +41,7 @@ def dataset(bench: Bench, **groups: int) -> Path:
     folder = bench.project.datasets / "mixed"
     folder.mkdir(parents=True)
     names = {"deepseek": "deepseek-api", "anthropic": "anthropic-api"}
+    models = {"deepseek": "deepseek-chat", "anthropic": "claude-sonnet-4-5"}
     rows = [
         {**BLANK, "id": f"{short}-{n}", "offering": names[short], "terms_pin": f"pin-{short}"}
         for short, count in groups.items()
@@ -51,8 +52,8 @@ def dataset(bench: Bench, **groups: int) -> Path:
     teachers = [
         {
             "offering": names[short],
-            "model": "m",
-            "served_models": ["m"],
+            "model": models[short],
+            "served_models": [models[short]],
             "terms_pin": f"pin-{short}",
             "rows": count,
             "collected": ["2026-06-01", "2026-06-02"],

@@ -1,0 +1,252 @@
+"""People's words as evidence: who said what, about which offering, until when, citing which text.
+
+A record is a TOML file in the user's project, reviewed, signed off and kept like code:
+
+    records/acknowledgement-openai-api.toml      lifts NEEDS_ACK, within its scope and until it ends
+    records/permission-xai-enterprise.toml       lifts NEEDS_PERMISSION, likewise
+    records/attestation-openai-api.toml          a person says that the student does not compete
+    records/acceptance-openai-api.toml           which version of the terms was accepted, and how
+
+An expired record is none, and nothing lifts a denial.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, timedelta
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from pydantic import Field, model_validator
+
+from policy.clauses import Level
+from policy.config import Section, load_toml, parse
+from policy.digest import digest, file_digest
+from policy.entry import Terms
+from policy.errors import BadInput
+from policy.fixes import record_file
+from policy.terms import file_name, split_version
+from policy.use import Distribution, Purpose, Use
+
+if TYPE_CHECKING:
+    from policy.decision import Reason
+
+FOLDER = "records"
+LONGEST = timedelta(days=366)
+SHA256 = r"^sha256:[0-9a-f]{64}$"
+
+
+class Kind(StrEnum):
+    """What somebody put their name to."""
+
+    ACCEPTANCE = "acceptance"
+    ATTESTATION = "attestation"
+    ACKNOWLEDGEMENT = "acknowledgement"
+    PERMISSION = "permission"
+
+
+class Record(Section):
+    """One statement by one named person."""
+
+    kind: Kind
+    """acceptance, attestation, acknowledgement or permission."""
+
+    offering: str = Field(min_length=1)
+    """The offering it is about, with a version where it is about one version only."""
+
+    by: str = Field(min_length=1)
+    """The person who says so."""
+
+    role: str = ""
+    """In what capacity, e.g. "general counsel"."""
+
+    organisation: str = ""
+    """For whom: the organisation of the project; empty means any."""
+
+    on: date
+    """The day it was said."""
+
+    expires: date
+    """The last day on which it counts."""
+
+    purposes: tuple[Purpose, ...] = ()
+    """The purposes it covers."""
+
+    distributions: tuple[Distribution, ...] = ()
+    """The distributions it covers."""
+
+    reason: str = Field(min_length=10)
+    """Why, in a sentence."""
+
+    document: str = Field(min_length=1)
+    """The text it cites: counsel's note, an order form, a letter, the terms themselves."""
+
+    document_sha256: str = Field(pattern=SHA256)
+    """The digest of that text."""
+
+    document_file: str = ""
+    """Where that text lies, relative to the record; its digest is then held against it."""
+
+    terms_pin: str = Field(default="", pattern=r"^(sha256:[0-9a-f]{64})?$")
+    """The entry it was written for; where it is given the record ends when the entry changes."""
+
+    how: str = Field(default="", pattern=r"^(click|order_form|renewal)?$")
+    """How terms were accepted: click, order_form or renewal."""
+
+    @cached_property
+    def digest(self) -> str:
+        """The name under which decisions refer to it."""
+        return digest(self.model_dump(mode="json"))
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.expires < self.on:
+            raise ValueError(f"expires = {self.expires} lies before on = {self.on}")
+        if self.kind == Kind.ACKNOWLEDGEMENT and self.expires > self.on + LONGEST:
+            raise ValueError(f"an acknowledgement lasts {LONGEST.days} days at most; end it sooner")
+        if self.kind == Kind.ACCEPTANCE and not (self.how and self.terms_pin):
+            raise ValueError("an acceptance says how, and the terms_pin of what was accepted")
+        if self.kind != Kind.ACCEPTANCE and not (self.purposes and self.distributions):
+            raise ValueError(f"{self.kind} has no scope; name its purposes and its distributions")
+        return self
+
+    def covers(self, use: Use, terms: Terms, today: date) -> bool:
+        """Whether it speaks about this use of this offering on this day."""
+        name, version = split_version(self.offering)
+        return (
+            self.on <= today <= self.expires
+            and terms.is_named(name)
+            and terms.version.startswith(version)
+            and self.terms_pin in ("", terms.pin)
+            and self.organisation in ("", use.organisation)
+            and _needed(use) <= set(self.purposes)
+            and use.distribution in self.distributions
+        )
+
+
+def _needed(use: Use) -> set[Purpose]:
+    public = use.distribution == Distribution.DATASET_PUBLIC
+    return {use.purpose, Purpose.PUBLISH_DATASET} if public else {use.purpose}
+
+
+LIFTS = {Level.NEEDS_ACK: Kind.ACKNOWLEDGEMENT, Level.NEEDS_PERMISSION: Kind.PERMISSION}
+
+
+def lifted(
+    reasons: Sequence["Reason"],
+    records: Sequence[Record],
+    use: Use,
+    terms: Terms,
+    today: date,
+    *,
+    bound: bool,
+) -> tuple[list["Reason"], tuple[str, ...]]:
+    """The reasons with each level lowered that a record lifts, and the digests of those records."""
+    ground = Level.ALLOW_WITH if bound else Level.ALLOW
+    valid = [record for record in records if record.covers(use, terms, today)]
+    by_kind = {record.kind: record for record in sorted(valid, key=lambda each: each.digest)}
+    found, used = [], set()
+    for reason in reasons:
+        kind = LIFTS.get(reason.level)
+        record = by_kind.get(kind) if kind else None
+        if record is None:
+            found.append(reason)
+            continue
+        found.append(reason.model_copy(update={"level": ground, "lifted_by": record.digest}))
+        used.add(record.digest)
+    return found, tuple(sorted(used))
+
+
+def read_records(project: Path) -> tuple[Record, ...]:
+    """Every record of a project; a project without any has none."""
+    folder = project / FOLDER
+    return tuple(read_record(path) for path in sorted(folder.glob("*.toml")))
+
+
+def read_record(path: Path) -> Record:
+    """One record, held against its file name and against the document that it cites."""
+    record = parse(Record, load_toml(path), where=str(path))
+    begin = f"{record.kind}-{file_name(record.offering)}"
+    if not path.stem.startswith(begin):
+        raise BadInput(
+            f'kind = "{record.kind}", offering = "{record.offering}" do not fit the file name',
+            where=str(path),
+            fix=f"Call it {begin}.toml.",
+        )
+    if record.document_file:
+        found = file_digest(path.parent / record.document_file)
+        if found != record.document_sha256:
+            raise BadInput(
+                f'document_sha256 = "{record.document_sha256}" is not that of '
+                f"{record.document_file}, which is {found}",
+                where=str(path),
+                fix="Cite the document that was read, or read this one and record it anew.",
+            )
+    return record
+
+
+def record_text(record: Record) -> str:
+    """The record as TOML, always in the same form: fields in order, empty ones left out."""
+    values = record.model_dump(mode="python")
+    lines = [f"{key} = {_toml(value)}" for key, value in values.items() if value not in ("", ())]
+    return "\n".join(lines) + "\n"
+
+
+def write_record(project: Path, record: Record, *, replace: bool = False) -> Path:
+    """Put a record where refusals say that it belongs. One that is there is replaced on demand."""
+    path = project / record_file(record.kind, record.offering)
+    if path.exists() and not replace:
+        raise BadInput(
+            "there is such a record already",
+            where=str(path),
+            fix="Renew it on purpose, or keep it.",
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(record_text(record), encoding="utf-8")
+    return path
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(each) for each in value) + "]"
+    if isinstance(value, date):
+        return value.isoformat()
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+class Due(NamedTuple):
+    """Something that ends soon, or has ended."""
+
+    kind: str
+    name: str
+    expires: date
+    days: int
+    """Days that are left; negative where it has ended."""
+    fix: str
+
+
+def due(
+    records: Iterable[Record], terms: Iterable[Terms], today: date, within: timedelta
+) -> list[Due]:
+    """What expires within that time or has expired, the most urgent first."""
+    found = [*_due_records(records), *_due_reviews(terms)]
+    dated = [
+        Due(kind, name, expires, (expires - today).days, fix) for kind, name, expires, fix in found
+    ]
+    return sorted(
+        (each for each in dated if each.expires <= today + within),
+        key=lambda each: (each.expires, each.kind, each.name),
+    )
+
+
+def _due_records(records: Iterable[Record]) -> Iterator[tuple[str, str, date, str]]:
+    for record in records:
+        fix = f"{record.by} renews {record_file(record.kind, record.offering)}, or lets it end."
+        yield record.kind.value, record.offering, record.expires, fix
+
+
+def _due_reviews(terms: Iterable[Terms]) -> Iterator[tuple[str, str, date, str]]:
+    for entry in terms:
+        address = entry.documents[0].address
+        yield "review", entry.label, entry.review.expires, f"Read {address} again."

@@ -1,0 +1,224 @@
+"""What the rules of one entry say to one question, worked out once and kept with the entry.
+
+    part = part_for(use, terms, given)
+    part.level, part.obligations, part.reasons
+
+A question is a purpose, a distribution and whatever narrowing the rules ask about, so a register of
+sixty entries needs a few hundred parts and a decision is mostly a look-up.
+"""
+
+from typing import NamedTuple
+
+from policy.clauses import Level, Obligation, Rule, fits, plain
+from policy.decision import Code, Reason, rank, smallest
+from policy.entry import Terms
+from policy.fixes import fix_for
+from policy.regions import regions_of
+from policy.use import Distribution, Given, Purpose, Use
+
+ORDINARY = frozenset(
+    {"none", "text", "chat", "completion", "completions", "batch", "batches", "caching", "seed"}
+    | {"prompt_caching", "tools", "tool_use", "tool_calls", "functions", "json", "json_mode"}
+    | {"json_schema", "structured_output", "structured_outputs", "streaming", "stream", "logprobs"}
+)
+"""Features that change how an answer is asked for, and not what it is made of."""
+
+
+class Part(NamedTuple):
+    """The answer of the rules alone, less the day, the review and the records."""
+
+    reasons: tuple[Reason, ...]
+    level: Level
+    obligations: tuple[str, ...]
+    families: tuple[str, ...] | None
+    name_prefixes: tuple[str, ...]
+    caps: dict[str, int]
+    excluded_regions: tuple[str, ...]
+    retention_days: int | None
+    fix: str
+
+
+class _Fitting(NamedTuple):
+    rules: tuple[Rule, ...]
+    narrowed: bool
+    by_matched: dict[tuple[object, ...], Part]
+
+
+def part_for(use: Use, terms: Terms, given: Given) -> Part:
+    """The part for a question; silence of the entry is a reason too."""
+    asked = (use.purpose, use.distribution)
+    fitting = terms.compiled.get(asked)
+    if fitting is None:
+        rules = _fitting(use, terms)
+        fitting = _Fitting(rules, any(rule.is_narrowed for rule in rules), {})
+        terms.compiled[asked] = fitting
+    if fitting.narrowed:
+        said = _said(use, given)
+        key: tuple[object, ...] = tuple(_holds(rule, said) for rule in fitting.rules)
+    else:
+        key = ()
+    silent = _silent_features(fitting.rules, terms, given) if given.features else ()
+    found: Part | None = fitting.by_matched.get((key, silent))
+    if found is None:
+        rules = (
+            tuple(r for r, held in zip(fitting.rules, key, strict=True) if held)
+            if key
+            else (fitting.rules)
+        )
+        found = _part(use, terms, rules, silent)
+        fitting.by_matched[(key, silent)] = found
+    return found
+
+
+def _fitting(use: Use, terms: Terms) -> tuple[Rule, ...]:
+    """Every rule for it. A dataset that everybody gets is also a published dataset."""
+    purposes = _purposes(use)
+    return tuple(
+        rule
+        for rule in terms.rules
+        if purposes.intersection(rule.purposes)
+        and (not rule.distributions or use.distribution in rule.distributions)
+    )
+
+
+def _purposes(use: Use) -> set[Purpose]:
+    public = use.distribution == Distribution.DATASET_PUBLIC
+    return {use.purpose, Purpose.PUBLISH_DATASET} if public else {use.purpose}
+
+
+class _Said(NamedTuple):
+    features: tuple[str, ...]
+    modality: tuple[str, ...]
+    field: tuple[str, ...]
+    context: tuple[str, ...]
+    base: tuple[str, ...]
+    regions: tuple[str, ...]
+
+
+def _said(use: Use, given: Given) -> _Said:
+    base = use.student_base.lower().rsplit("/", 1)[-1]
+    return _Said(
+        features=tuple(plain(feature) for feature in given.features),
+        modality=(given.modality.lower(),) if given.modality else (),
+        field=(plain(use.field),) if use.field else (),
+        context=tuple(plain(each) for each in use.context),
+        base=(base,) if base else (),
+        regions=regions_of(use.region),
+    )
+
+
+def _holds(rule: Rule, said: _Said) -> bool:
+    return (
+        fits(rule.features, said.features)
+        and fits(rule.modalities, said.modality)
+        and fits(rule.fields, said.field)
+        and fits(rule.contexts, said.context)
+        and fits(rule.bases, said.base)
+        and fits(rule.regions, said.regions)
+    )
+
+
+def _silent_features(rules: tuple[Rule, ...], terms: Terms, given: Given) -> tuple[str, ...]:
+    """The features that no rule for this question speaks of."""
+    spoken = [rule.features for rule in rules if rule.features]
+    return tuple(
+        word
+        for word in (plain(feature) for feature in given.features)
+        if word not in ORDINARY
+        and not any(word.startswith(output) for output in terms.outputs)
+        and not any(word.startswith(plain(feature)) for feature in terms.features)
+        and not any(fits(patterns, (word,)) for patterns in spoken)
+    )
+
+
+def _part(use: Use, terms: Terms, rules: tuple[Rule, ...], silent: tuple[str, ...]) -> Part:
+    spoken_of = {purpose for rule in rules for purpose in rule.purposes}
+    if not _purposes(use) <= spoken_of:
+        rules = ()
+    reasons = [reason for rule in rules for reason in _clauses(rule, terms)]
+    if not rules:
+        reasons.append(about(terms, Code.SILENT, _silent_text(use)))
+    for feature in silent:
+        text = f"The entry does not say what may be done with answers that used {feature}."
+        reasons.append(about(terms, Code.SILENT, text))
+    names = sorted({name for rule in rules for name in rule.obligations})
+    bound = [set(rule.student_families) for rule in rules if rule.student_families]
+    families = tuple(sorted(set.intersection(*bound))) if bound else None
+    ordered = tuple(sorted(set(reasons), key=rank))
+    duties = [terms.obligations[name] for name in names]
+    return Part(
+        reasons=ordered,
+        level=ordered[0].level,
+        obligations=tuple(names),
+        families=families,
+        name_prefixes=tuple(sorted({duty.name_prefix for duty in duties if duty.name_prefix})),
+        caps=smallest(caps_of(duty) for duty in duties),
+        excluded_regions=_excluded(use, terms),
+        retention_days=min((limit.days for limit in terms.retention), default=None),
+        fix=fix_for(ordered, families),
+    )
+
+
+def _silent_text(use: Use) -> str:
+    return f"The entry says nothing about {use.purpose} with {use.distribution}."
+
+
+def _excluded(use: Use, terms: Terms) -> tuple[str, ...]:
+    """The regions that some rule for this question denies."""
+    rules = [rule for rule in _fitting(use, terms) if rule.level == Level.DENY]
+    named = {region for rule in rules for region in rule.regions if not rule.contexts}
+    return tuple(sorted(region for region in named if region.isupper() and region[0] != "!"))
+
+
+def caps_of(duty: Obligation) -> dict[str, int]:
+    """The caps that a duty names."""
+    caps = {
+        "monthly_users": duty.monthly_users,
+        "monthly_revenue_usd": duty.monthly_revenue_usd,
+    }
+    return {name: cap for name, cap in caps.items() if cap}
+
+
+def _clauses(rule: Rule, terms: Terms) -> list[Reason]:
+    found = []
+    for ref in rule.clauses:
+        clause = terms.clause(ref)
+        document = terms.document(clause)
+        found.append(
+            Reason(
+                offering=terms.id,
+                code=Code.CLAUSE,
+                level=rule.level,
+                text=clause.paraphrase,
+                applies=rule.why,
+                clause=ref,
+                document=document.title,
+                document_date=document.date.isoformat(),
+                address=document.address,
+            )
+        )
+    return found
+
+
+def about(
+    terms: Terms,
+    code: Code,
+    text: str,
+    level: Level = Level.DENY,
+    *,
+    clause: str = "",
+    fix: str = "",
+) -> Reason:
+    """A reason that lies in the entry, or in the case, rather than in one clause."""
+    document = terms.document(terms.clause(clause)) if clause else terms.documents[0]
+    return Reason(
+        offering=terms.id,
+        code=code,
+        level=level,
+        text=text,
+        clause=clause,
+        document=document.title,
+        document_date=document.date.isoformat(),
+        address=document.address,
+        fix=fix,
+    )
