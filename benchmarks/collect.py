@@ -21,11 +21,13 @@ from pathlib import Path
 import openai
 
 from policy.decide import decide
+from policy.guardrails import NO_RAILS
 from policy.permit import Action, require
 from policy.terms import load_register
 from policy.use import Use
 from synth.collect import Collection, collect
 from synth.config import Limits, Sampling, Teacher
+from synth.guard import Guard
 from synth.ledger import Ledger
 from synth.pacing import Budget
 from synth.plan import plan, sort_out
@@ -74,6 +76,7 @@ def ours(base_url: str, requests: int, concurrency: int) -> None:
             base=base_url,
             price=Price("m", "free"),
             budget=Budget(None, 0),
+            guard=Guard(NO_RAILS, teacher.offering, print),
             on_event=lambda event: None,
             clock=time.time,
             monotonic=time.monotonic,

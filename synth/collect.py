@@ -21,6 +21,7 @@ from policy.errors import BadInput, SpiritSafeError
 from policy.permit import Action, Permit
 from synth.client import send, served_wrongly
 from synth.config import Limits, Sampling, Teacher
+from synth.guard import Guard
 from synth.ledger import Ledger
 from synth.pacing import Budget, Pace, Sleep
 from synth.plan import Plan
@@ -60,6 +61,7 @@ class Collection:
     """What stands for the server in request keys."""
     price: Price
     budget: Budget
+    guard: Guard
     on_event: Callable[[Event], None]
     clock: Callable[[], float]
     """Wall clock, seconds."""
@@ -205,6 +207,7 @@ class _Run:
             try:
                 if self.stop.asked:
                     raise _Stopped
+                self.its.guard.admit(reserve, self._tokens(call))
                 return await self._intend(call, reserve)
             except BaseException:
                 self.pace.release()
@@ -212,6 +215,10 @@ class _Run:
         except BaseException:
             self.its.budget.settle(reserve, 0)
             raise
+
+    def _tokens(self, call: Call) -> int:
+        """The most tokens that one request may use."""
+        return call.prompt_tokens + self.its.sampling.max_tokens
 
     async def _intend(self, call: Call, reserve: int) -> str:
         its, decision = self.its, self.permit.decision
@@ -294,6 +301,9 @@ class _Run:
             )
         finally:  # after the row, so that the ledger too never shows more than the cap
             its.budget.settle(reserve, reserve if held else cost)
+            if not held:
+                spent = usage.prompt_tokens + usage.completion_tokens
+                its.guard.settle(reserve, cost, self._tokens(call), spent)
 
     def _bill(self, result: Completion | Failure, reserve: int) -> tuple[Usage, int]:
         """(usage, nano-dollars): by the provider's usage, or the reserve where it has none."""

@@ -18,6 +18,7 @@ from typing import Any
 
 from policy.decide import Decision, allowing, decide_offering
 from policy.errors import BadInput
+from policy.guardrails import Guardrails
 from policy.permit import Action, Permit, require
 from policy.records import Record, read_records
 from policy.terms import Level, Register
@@ -29,6 +30,7 @@ from synth.display import Display, Step
 from synth.filters import ROWWISE, Candidate, resolve
 from synth.filters.apply import Found, apply, candidates, live
 from synth.freeze import Frozen, Order, coverage_of, freeze
+from synth.guard import Guard, check_prompts, check_use, rails_of
 from synth.ledger import Ledger, record_decision, spent_nano
 from synth.pacing import Budget
 from synth.plan import Plan, plan, sort_out
@@ -196,21 +198,31 @@ class Ready:
     cap_nano: int | None
     prompts: list[Prompt]
     base: str
+    rails: Guardrails
 
 
 def get_ready(bench: Bench) -> Ready:
-    """Permit, address, key, price, budget, prompts. Raises what a user must mend first."""
+    """Permit, rails, address, price, prompts, key, budget. Raises what must be mended first."""
     permit = permit_for(bench, Action.COLLECT)
     sections = bench.project.sections
+    teacher = sections.teacher
+    rails, terms = (
+        rails_of(bench.project.folder),
+        bench.register.find(teacher.offering, bench.today),
+    )
+    check_use(rails, sections.use, teacher.offering, teacher.model, terms)
     check_address(bench)
     price = price_for(bench)
+    prompts = prompts_of(bench)
+    check_prompts(rails, teacher.offering, terms, prompts)
     return Ready(
         permit=permit,
         key=key_for(sections.teacher.api_key_env, bench.environment),
         price=price,
         cap_nano=_cap(bench, price),
-        prompts=prompts_of(bench),
+        prompts=prompts,
         base=base_of(bench),
+        rails=rails,
     )
 
 
@@ -243,6 +255,7 @@ async def collect_step(bench: Bench, ledger: Ledger, ready: Ready, stop: Stop) -
             base=ready.base,
             price=ready.price,
             budget=Budget(ready.cap_nano, spent_nano(ledger)),
+            guard=Guard.of(ready.rails, sections.teacher.offering, ledger, bench.display.say),
             on_event=_Watch(bench, shown, {prompt.id: prompt for prompt in ready.prompts}),
             clock=bench.clock,
             monotonic=time.monotonic,
