@@ -36,6 +36,7 @@ from synth.rows import (
 )
 
 Walk = list[dict[str, Any]]
+_PLACES = {"manifest": "datasets", "train": "runs", "publish": "published"}
 
 
 def findings(ledger: Ledger, home: Path) -> list[Finding]:
@@ -43,7 +44,7 @@ def findings(ledger: Ledger, home: Path) -> list[Finding]:
     found = _verify_ledger(ledger, home)
     for folder in _directories(home / "datasets"):
         found += verify_dataset(folder)
-    for folder in _directories(home / "runs"):
+    for folder in [*_directories(home / "runs"), *_directories(home / "published")]:
         found += verify_run(folder, home / "datasets")
     return found + list(_receipts(ledger, home))
 
@@ -166,7 +167,7 @@ def _receipts(ledger: Ledger, home: Path) -> Iterator[Finding]:
     rows = ledger.rows("SELECT kind, name, digest, file FROM receipt ORDER BY seq")
     latest = {(of, name): (digest, file) for of, name, digest, file in rows}
     for (of, name), (digest, file) in latest.items():
-        folder = home / ("datasets" if of == "manifest" else "runs") / name
+        folder = home / _PLACES.get(of, "runs") / name
         this = f"{folder.parent.name}/{name}"
         try:
             present = read_manifest(folder)["digest"]

@@ -37,15 +37,15 @@ class Group:
         return self.decision.level >= Level.NEEDS_ACK
 
 
-def groups_of(bench: Bench, folder: Path, stage: str = "train") -> list[Group]:
+def groups_of(bench: Bench, folder: Path, stage: str = "train", name: str = "") -> list[Group]:
     """Every group of a frozen dataset with today's decision on it."""
     teachers = read_manifest(folder).get("teachers")
     if not isinstance(teachers, list):
         raise BadInput("its manifest names no teachers", where=str(folder), fix="freeze it again")
-    return [_group(bench, teacher, stage) for teacher in teachers]
+    return [_group(bench, teacher, Given(stage=stage, name=name)) for teacher in teachers]
 
 
-def _group(bench: Bench, teacher: dict[str, Any], stage: str) -> Group:
+def _group(bench: Bench, teacher: dict[str, Any], given: Given) -> Group:
     """Every day and served model of the group is asked, then and now."""
     use, offering = bench.project.sections.use, str(teacher["offering"])
     # A server of one's own is named as one likes; the licence of its weights is what was declared.
@@ -64,7 +64,7 @@ def _group(bench: Bench, teacher: dict[str, Any], stage: str) -> Group:
     ]
     decision = join(
         decide_then_and_now(
-            use, bench.register, one, bench.today, records=bench.records, given=Given(stage=stage)
+            use, bench.register, one, bench.today, records=bench.records, given=given
         )
         for one in origins
     )

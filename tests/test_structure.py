@@ -14,6 +14,8 @@ GATED = {
     "synth/client.py": "send",
     "synth/collect.py": "collect",
     "synth/freeze.py": "freeze",
+    "synth/drop.py": "_write",
+    "synth/publish.py": "_write",
     "train/run.py": "train",
     "train/evaluate.py": "evaluate",
     "train/data.py": "open_dataset",
