@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from policy.guardrails import read_guardrails
 from synth.cli import cli
 from synth.config import Dataset, Filters, Limits, Prompts, Sampling, Teacher
 from synth.filters import FILTERS
@@ -114,3 +115,11 @@ def test_every_dependency_has_its_reason() -> None:
     extras = sum(len(group) for group in project["optional-dependencies"].values())
     assert len(named) == len(project["dependencies"]) + extras
     assert all("#" in line for line in named), [line for line in named if "#" not in line]
+
+
+def test_the_guide_s_guardrails_are_read_as_they_stand(tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "guides" / "guardrails.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```toml\n(.*?)```", guide, re.DOTALL)
+    (tmp_path / "guardrails.toml").write_text(text)
+    rails = read_guardrails(tmp_path / "guardrails.toml")
+    assert rails.offerings["mistral-api"].stopped
