@@ -29,7 +29,8 @@ LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 TAG = re.compile(r"<[^>\n]*>|https?://\S+")
 MARKUP = re.compile(r"[*_`~#>|\\]+")
 NUMBERING = re.compile(r"^(?:[-+•–]|\(?[0-9]+(?:\.[0-9]+)*[.)]?|\(?(?:[a-z]|[ivx]{1,5})[.)])\s+")
-WHERE = re.compile(r"ota:[^@\s]+@\w+ ([^;]+?\.md)")
+WHERE = re.compile(r"ota:([^@\s]+)@\w+ ([^;]+?\.md)")
+ARCHIVE = re.compile(r"(?:[a-z]+-)*versions$")
 
 
 class State(StrEnum):
@@ -126,7 +127,12 @@ def _standing(
 
 def _captured(entry: Terms, clause: Clause, folder: Path) -> Path | None:
     """The file a clause should stand in; None where this archive does not follow the service."""
-    named = [folder / name for name in WHERE.findall(entry.document(clause).archive)]
+    archive = ARCHIVE.search(folder.resolve().name)
+    named = [
+        folder / name
+        for kept_in, name in WHERE.findall(entry.document(clause).archive)
+        if archive is None or archive[0] == kept_in  # another archive follows another language
+    ]
     there = [path for path in named if path.is_file()]
     followed = [path for path in named if path.parent.is_dir()]
     return next(iter(there + followed), None)

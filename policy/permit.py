@@ -158,6 +158,8 @@ def _reason_lines(number: int, reason: Reason) -> Iterator[str]:
     yield from _fill(reason.text, "     ")
     if reason.applies:
         yield from _fill(reason.applies, "     Here: ")
+    if reason.lifted_by:
+        yield from _fill(f"lowered by the record {reason.lifted_by}", "     ")
     if reason.address:
         yield f"     {reason.address}"
 

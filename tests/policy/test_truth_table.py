@@ -10,18 +10,12 @@ from typing import Any
 import pytest
 
 from policy.cases import evaluate
-from policy.terms import Register
+from policy.terms import Level, Register
 
 TODAY = date(2026, 11, 24)
 S, C, K = "train_specialist_generative", "train_competing_general", "train_classifier"
 E, P, B, R = "evaluate", "publish_dataset", "publish_benchmark", "research_noncommercial"
-ALLOW, WITH, ACK, PERMISSION, DENY = [
-    "ALLOW",
-    "ALLOW_WITH",
-    "NEEDS_ACK",
-    "NEEDS_PERMISSION",
-    "DENY",
-]
+ALLOW, WITH, ACK, PERMISSION, DENY = (level.name for level in Level)
 INTERNAL, PUBLIC = "internal_only", "weights_public"
 
 SHOWN: list[dict[str, Any]] = [
