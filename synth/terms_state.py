@@ -70,7 +70,7 @@ def put_on_record(kind: str, offering: str, today: date, **said: Any) -> Path:
         "expires": expires.date(),
         "document": document.name,
         "document_sha256": file_digest(document),
-        "terms_pin": entry.pin if kind == "acceptance" else "",
+        "terms_pin": entry.pin,  # it ends when the entry changes: other words were meant
         **{name: value for name, value in said.items() if name != "replace"},
     }
     record = parse(Record, values, where=f"{kind} for {offering}")

@@ -180,12 +180,17 @@ def check_base_url(base_url: str, offering: str, owner: Callable[[str], str | No
             fix=f"use the offering that answers on {host}, or a @self-host offering for a server"
             " of your own",
         )
-    if actual is not None and actual != offering:
+    if actual is not None and not _passes_on(actual, offering):
         raise PolicyDenied(
             f"{host} answers for {actual}, not for {offering}",
             where=where,
             fix=f'write offering = "{actual}" and read what its terms say',
         )
+
+
+def _passes_on(owner: str, offering: str) -> bool:
+    """Whether an offering is its host's own, or a model that the host passes on."""
+    return offering == owner or offering.startswith(f"{owner}/") or offering.endswith(f"@{owner}")
 
 
 def _split(base_url: str) -> SplitResult | None:

@@ -105,3 +105,13 @@ async def _send(base_url: str, headers: dict[str, str]) -> None:
         options={"headers": headers},
     )  # fmt: skip
     await client.close()
+
+
+@pytest.mark.parametrize("offering", ["aws-bedrock", "aws-bedrock/nova", "deepseek-r1@aws-bedrock"])
+def test_a_channel_s_host_answers_for_the_models_it_passes_on(offering: str) -> None:
+    check_base_url("https://bedrock.example.com/v1", offering, lambda host: "aws-bedrock")
+
+
+def test_a_channel_s_host_does_not_answer_for_others() -> None:
+    with pytest.raises(PolicyDenied):
+        check_base_url("https://bedrock.example.com/v1", "nova", lambda host: "aws-bedrock")
