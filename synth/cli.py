@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from synth.cli_terms import folder_option, terms
-from synth.emit import emit
+from synth.emit import emit, json_option
 
 if TYPE_CHECKING:
     from synth.report.data import ReportData
@@ -59,9 +59,6 @@ def project_options(function: _F) -> _F:
     return click.argument("project", type=click.Path(path_type=Path), default="project.toml")(
         function
     )
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
 
 def bench_of(project: Path, overrides: tuple[str, ...]) -> "Bench":

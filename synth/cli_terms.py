@@ -17,14 +17,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from synth.emit import emit
+from synth.emit import emit, json_option
 
 if TYPE_CHECKING:
     from policy.terms import Register
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
 
 def folder_option(function: _F) -> _F:

@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+
 
 def emit(value: Any) -> None:
     """One JSON document."""

@@ -229,7 +229,8 @@ def get_ready(bench: Bench) -> Ready:
 async def collect_step(bench: Bench, ledger: Ledger, ready: Ready, stop: Stop) -> Collected:
     """Ask for everything that the ledger lacks."""
     sections, home = bench.project.sections, bench.project.home
-    work = sort_out(ledger, calls_of(bench, ready.prompts), sections.limits)
+    calls = plan(sections.teacher, sections.sampling, ready.prompts, ready.base)
+    work = sort_out(ledger, calls, sections.limits)
     decision = ready.permit.decision
     record_decision(ledger, decision.digest, decision.model_dump_json())
     checkpoint(ledger, home)  # whatever happens next, the log so far is signed

@@ -39,8 +39,6 @@ class Server:
     """A running server."""
 
     base_url: str
-    identity: str
-    """Stands in request keys for the base URL: the port changes, the weights do not."""
     pid: int
 
 
@@ -89,7 +87,8 @@ def weights_of(teacher: Teacher, folder: Path) -> Path:
 
 
 def identity(teacher: Teacher, weights: Path) -> str:
-    """What makes a local teacher's answers its own: the weights and how they are served."""
+    """Stands in request keys for the base URL: the port changes, the weights and how they are
+    served do not."""
     return f"local:{file_digest(weights)}:{teacher.precision}"
 
 
@@ -103,7 +102,6 @@ def serve(teacher: Teacher, folder: Path, cache: Path, log: Path) -> Iterator[Se
             fix="pip install 'spiritsafe[local]'",
         )
     weights = weights_of(teacher, folder)
-    name = identity(teacher, weights)
     if teacher.precision == "f32":
         weights = _expanded(weights, cache)
     command = [sys.executable, "-m", "synth.teachers.llama_server", str(weights), teacher.model]
@@ -117,7 +115,7 @@ def serve(teacher: Teacher, folder: Path, cache: Path, log: Path) -> Iterator[Se
             start_new_session=True,  # Ctrl-C is for us: what is in flight must still be answered
         )
     try:
-        yield Server(_address(child, log) + "/v1", name, child.pid)
+        yield Server(_address(child, log) + "/v1", child.pid)
     finally:
         _end(child)
 
