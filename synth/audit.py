@@ -22,6 +22,7 @@ from policy.verify import (
     verify_log,
     verify_run,
 )
+from synth.breaker import CLEARANCE, FOLDER
 from synth.checkpoints import notes, public_key
 from synth.ledger import Ledger, unpack
 from synth.plan import request_key
@@ -167,6 +168,9 @@ def _receipts(ledger: Ledger, home: Path) -> Iterator[Finding]:
     rows = ledger.rows("SELECT kind, name, digest, file FROM receipt ORDER BY seq")
     latest = {(of, name): (digest, file) for of, name, digest, file in rows}
     for (of, name), (digest, file) in latest.items():
+        if of == CLEARANCE:
+            yield from _clearance(home, name, file)
+            continue
         folder = home / _PLACES.get(of, "runs") / name
         this = f"{folder.parent.name}/{name}"
         try:
@@ -178,6 +182,14 @@ def _receipts(ledger: Ledger, home: Path) -> Iterator[Finding]:
             yield Finding(this, "is not the one that the log names")
         elif file_digest(folder / MANIFEST) != file:
             yield Finding(f"{this}/{MANIFEST}", "is altered: the log names other bytes")
+
+
+def _clearance(home: Path, attempt: str, file: str) -> Iterator[Finding]:
+    path = home / FOLDER / f"{attempt}.toml"
+    if not path.is_file():
+        yield Finding(f"{FOLDER}/{attempt}.toml", "is missing")
+    elif file_digest(path) != file:
+        yield Finding(f"{FOLDER}/{attempt}.toml", "is altered: the log names other bytes")
 
 
 def _directories(folder: Path) -> list[Path]:

@@ -138,6 +138,23 @@ def collect(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
         sys.exit(1)
 
 
+@cli.command()
+@project_options
+@click.option("--by", required=True, help="The person who looked at it.")
+@click.option("--because", required=True, help="What they found, and why it may go on.")
+def resume(project: Path, overrides: tuple[str, ...], by: str, because: str) -> None:
+    """Say that a person has looked at a refusal (401, 403, policy), so that it may go on."""
+    from synth.breaker import clear
+    from synth.checkpoints import checkpoint
+
+    bench = bench_of(project, overrides)
+    offering, home = bench.project.sections.teacher.offering, bench.project.home
+    with bench.open() as ledger:
+        path = clear(ledger, home, offering, by, because, bench.today)
+        checkpoint(ledger, home)
+    click.echo(f"{path} is written; `spiritsafe collect` goes on")
+
+
 @cli.command(name="filter")
 @project_options
 @json_option

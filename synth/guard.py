@@ -31,12 +31,16 @@ from synth.prompts import Prompt
 DAY_MS = 86_400_000
 
 
+def rails_folder(folder: Path) -> Path | None:
+    """Where the organisation's file lies: beside the project file or one directory above."""
+    places = (folder, folder.resolve().parent)
+    return next((place for place in places if (place / FILE).is_file()), None)
+
+
 def rails_of(folder: Path) -> Guardrails:
     """The organisation's rails, or none where no file says any."""
-    for place in (folder, folder.resolve().parent):
-        if (place / FILE).is_file():
-            return read_guardrails(place / FILE)
-    return NO_RAILS
+    place = rails_folder(folder)
+    return NO_RAILS if place is None else read_guardrails(place / FILE)
 
 
 def check_use(rails: Guardrails, use: Use, offering: str, model: str, terms: Terms | None) -> None:

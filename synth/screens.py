@@ -72,6 +72,7 @@ def collected_values(collected: Collected) -> dict[str, Any]:
         "answers": summary.answers,
         "failures": dict(summary.failures),
         "ignored_by_server": dict(summary.ignored),
+        "reasoning_withheld": summary.withheld,
         "unusable": work.unusable,
         "refused": work.refused,
         "unknown_held": [call.key for call in work.held],
@@ -95,6 +96,11 @@ def collected_screen(collected: Collected) -> str:
         lines.append(
             f"the server said yes to {name} and did not do it in {count} of {summary.answers}"
             f" answers: {_CONSEQUENCE.get(name, '')}"
+        )
+    if summary.withheld:
+        lines.append(
+            f"reasoning came with {summary.withheld} replies and was not kept: it is kept where the"
+            ' terms list it as output and [teacher] features has "reasoning"'
         )
     if work.unusable:
         lines.append(f"{work.unusable} were paid for and unusable; they are not asked again")
