@@ -1,12 +1,14 @@
 """Audit: walk from a row or a student back to the request, the terms and the decision.
 
 lineage_of_row(ledger, datasets, "b77-0007")   -> the walk, oldest first
+rows_by_terms(ledger, register, today)         -> which rows under which pin
 findings(ledger, home)                         -> everything that does not verify
 """
 
 import json
 import zlib
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from policy.digest import file_digest
 from policy.errors import BadInput, SpiritSafeError
 from policy.keys import parse_public_key
 from policy.manifest import MANIFEST, read_manifest
+from policy.terms import Register, Terms
 from policy.verify import (
     Finding,
     LogRow,
@@ -22,7 +25,7 @@ from policy.verify import (
     verify_log,
     verify_run,
 )
-from synth.breaker import CLEARANCE, FOLDER
+from synth.breaker import CLEARANCE, FOLDER, KEY
 from synth.checkpoints import notes, public_key
 from synth.ledger import Ledger, unpack
 from synth.plan import request_key
@@ -168,8 +171,8 @@ def _receipts(ledger: Ledger, home: Path) -> Iterator[Finding]:
     rows = ledger.rows("SELECT kind, name, digest, file FROM receipt ORDER BY seq")
     latest = {(of, name): (digest, file) for of, name, digest, file in rows}
     for (of, name), (digest, file) in latest.items():
-        if of == CLEARANCE:
-            yield from _clearance(home, name, file)
+        if of in (CLEARANCE, KEY):
+            yield from _clearance(home, name, file if of == CLEARANCE else "")
             continue
         folder = home / _PLACES.get(of, "runs") / name
         this = f"{folder.parent.name}/{name}"
@@ -185,6 +188,8 @@ def _receipts(ledger: Ledger, home: Path) -> Iterator[Finding]:
 
 
 def _clearance(home: Path, attempt: str, file: str) -> Iterator[Finding]:
+    if not file:
+        return  # a key's fingerprint, or a key that ended it: the log holds it whole
     path = home / FOLDER / f"{attempt}.toml"
     if not path.is_file():
         yield Finding(f"{FOLDER}/{attempt}.toml", "is missing")
@@ -210,6 +215,51 @@ def lineage_of_row(ledger: Ledger, prompt_id: str) -> Walk:
             f"no request was ever made for row {prompt_id!r}", fix="`spiritsafe show` lists rows"
         )
     return [_walk(ledger, attempt) for attempt in attempts]
+
+
+def rows_by_terms(ledger: Ledger, register: Register, today: date) -> list[dict[str, Any]]:
+    """Which rows were collected under which pin of which terms, the oldest first. `state` says what
+    became of that entry: in force, superseded, or no longer in the register, word for word."""
+    labels = {entry.pin: entry for entry in register.all()}
+    found = []
+    for offering, pin, first, last, sent, answers, nano, rows in ledger.rows(
+        "SELECT offering, terms_pin, min(at_ms), max(at_ms), count(*),"
+        " count(*) FILTER (class = 'ok'), sum(committed_nano)::BIGINT,"
+        " list(prompt_id || '#' || sample ORDER BY prompt_id, sample) FILTER (class = 'ok')"
+        " FROM state GROUP BY ALL ORDER BY min(seq)"
+    ):
+        entry, now = labels.get(pin), register.find(offering, today)
+        found.append(
+            {
+                "offering": offering,
+                "terms_pin": pin,
+                "entry": entry.label if entry else "",
+                "state": _standing(entry, now, register),
+                "pin_now": now.pin if now else "",
+                "collected": [first, last],
+                "sent": sent,
+                "answers": answers,
+                "cost_nano": nano,
+                "decisions": [
+                    digest
+                    for (digest,) in ledger.rows(
+                        "SELECT DISTINCT decision FROM attempt WHERE offering = ? AND terms_pin = ?"
+                        " ORDER BY decision",
+                        [offering, pin],
+                    )
+                ],
+                "rows": rows or [],
+            }
+        )
+    return found
+
+
+def _standing(entry: Terms | None, now: Terms | None, register: Register) -> str:
+    if entry is None:
+        return "another text than any in today's register"
+    if entry.pin in register.stale:
+        return f"stale: {register.stale[entry.pin]}"
+    return "in force" if now is not None and now.pin == entry.pin else "superseded"
 
 
 def _walk(ledger: Ledger, attempt: tuple[Any, ...]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The breaker: after a 401, a 403 or a policy error nothing is sent until a person has looked.
 
-    check_breaker(ledger, home, teacher, key)   # PolicyDenied while a trip stands
+    check_breaker(ledger, home, offering, key)   # PolicyDenied while a trip stands
     clear(ledger, home, offering, by, because, today)
 
 A trip is an outcome in the ledger, so neither a restart nor an overnight supervisor forgets it. A
@@ -24,7 +24,7 @@ from synth.ledger import Ledger
 from synth.rows import ReceiptRow
 from synth.secrets import Key
 
-FOLDER, CLEARANCE = "clearances", "clearance"
+FOLDER, CLEARANCE, KEY = "clearances", "clearance", "key"
 KINDS = ("bad_key", "forbidden", "policy")
 """Failures after which going on would be going around: 401, 403, and refusals by policy."""
 
@@ -59,14 +59,15 @@ class Clearance(Section):
     """What they found, and why it may go on."""
 
 
-def check_breaker(ledger: Ledger, home: Path, offering: str, key: Key) -> None:
-    """Raise PolicyDenied while a trip of this offering stands. Remembers the key, salted."""
+def check_breaker(ledger: Ledger, home: Path, offering: str, key: Key | None) -> None:
+    """Raise PolicyDenied while a trip of this offering stands. Logs the key's fingerprint, if the
+    server wants a key."""
     trip = standing(ledger, home, offering)
-    changed = _key_changed(ledger, offering, key)
+    changed = key is not None and _key_changed(ledger, offering, key)
     if trip is None:
         return
     if trip.kind == "bad_key" and changed:
-        ledger.remember(f"ended {trip.attempt}", "by another key")
+        _log(ledger, CLEARANCE, trip.attempt, digest("another key"), "")
         return
     raise PolicyDenied(
         f"the provider refused ({trip.message}), and nobody has looked at it yet",
@@ -90,16 +91,9 @@ def standing(ledger: Ledger, home: Path, offering: str) -> Trip | None:
 
 def _ended(ledger: Ledger, home: Path, trip: Trip) -> bool:
     """Only what the log knows counts: a file that somebody wrote or altered by hand does not."""
-    if ledger.remembered(f"ended {trip.attempt}"):
-        return True
+    logged = [row[1] for row in _logged(ledger, CLEARANCE, trip.attempt)]
     path = home / FOLDER / f"{trip.attempt}.toml"
-    known = [
-        file
-        for (file,) in ledger.rows(
-            "SELECT file FROM receipt WHERE kind = ? AND name = ?", [CLEARANCE, trip.attempt]
-        )
-    ]
-    return path.is_file() and file_digest(path) in known
+    return "" in logged or (path.is_file() and file_digest(path) in logged)
 
 
 def clear(ledger: Ledger, home: Path, offering: str, by: str, because: str, today: date) -> Path:
@@ -118,8 +112,7 @@ def clear(ledger: Ledger, home: Path, offering: str, by: str, because: str, toda
     clearance = parse(Clearance, said, where=f"clearance of {offering}")
     path = _written(home / FOLDER / f"{trip.attempt}.toml", clearance)
     content = digest(clearance.model_dump(mode="json"))
-    row = ReceiptRow(CLEARANCE, trip.attempt, content, file_digest(path), ledger.now())
-    ledger.append_all([row])
+    _log(ledger, CLEARANCE, trip.attempt, content, file_digest(path))
     return path
 
 
@@ -139,10 +132,23 @@ def _toml(value: object) -> str:
 
 
 def _key_changed(ledger: Ledger, offering: str, key: Key) -> bool:
-    """Whether another key is used than the last time."""
-    salt = ledger.remembered("key_salt") or os.urandom(16).hex()
-    ledger.remember("key_salt", salt)
-    name, now = f"key {offering}", fingerprint(key, salt)
-    before = ledger.remembered(name)
-    ledger.remember(name, now)
-    return bool(before) and before != now
+    """Whether another key is used than the last time. What is logged of a key is its fingerprint,
+    with the salt."""
+    before = _logged(ledger, KEY, offering)
+    salt = before[-1][1] if before else os.urandom(16).hex()
+    now = fingerprint(key, salt)
+    if before and before[-1][0] == now:
+        return False
+    _log(ledger, KEY, offering, now, salt)
+    return bool(before)
+
+
+def _logged(ledger: Ledger, kind: str, name: str) -> list[tuple[str, str]]:
+    rows = ledger.rows(
+        "SELECT digest, file FROM receipt WHERE kind = ? AND name = ? ORDER BY seq", [kind, name]
+    )
+    return [(str(one), str(other)) for one, other in rows]
+
+
+def _log(ledger: Ledger, kind: str, name: str, content: str, file: str) -> None:
+    ledger.append_all([ReceiptRow(kind, name, content, file, ledger.now())])

@@ -240,15 +240,26 @@ def card(project: Path, overrides: tuple[str, ...], run_name: str) -> None:
 @project_options
 @click.option("--row", default="", help="Lineage of this prompt's rows.")
 @click.option("--run", "run_name", default="", help="Lineage of this run's student.")
+@click.option("--terms", "by_terms", is_flag=True, help="Which rows under which pin of the terms.")
 @json_option
 def audit(
-    project: Path, overrides: tuple[str, ...], row: str, run_name: str, as_json: bool
+    project: Path,
+    overrides: tuple[str, ...],
+    row: str,
+    run_name: str,
+    by_terms: bool,
+    as_json: bool,
 ) -> None:
     """Walk from a row or a student back to the request, the terms and the decision."""
-    from synth.audit import lineage_of_row, lineage_of_run
-    from synth.screens import row_screen, run_screen
+    from synth.audit import lineage_of_row, lineage_of_run, rows_by_terms
+    from synth.screens import by_terms_screen, row_screen, run_screen
 
     bench = bench_of(project, overrides)
+    if by_terms:
+        with bench.open() as ledger:
+            groups = rows_by_terms(ledger, bench.register, bench.today)
+        emit(groups) if as_json else click.echo(by_terms_screen(groups))
+        return
     if row:
         with bench.open() as ledger:
             walk = lineage_of_row(ledger, row)

@@ -191,16 +191,6 @@ class Ledger:
         """Name of this ledger's log, made once."""
         return str(self.one("SELECT value FROM meta WHERE name = 'origin'")[0])
 
-    def remembered(self, name: str) -> str:
-        """A note about this ledger that is no part of its log; empty where there is none."""
-        found = self.rows("SELECT value FROM meta WHERE name = ?", [name])
-        return str(found[0][0]) if found else ""
-
-    def remember(self, name: str, value: str) -> None:
-        """Keep such a note, in place of the one before."""
-        if self.remembered(name) != value:
-            self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [name, value])
-
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query of ours. User text goes in `parameters`, never in `sql`."""
         with self._reading():

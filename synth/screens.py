@@ -10,6 +10,8 @@ from synth.ledger import Ledger, spent_nano
 from synth.pricing import dollars
 from synth.steps import Bench, Collected, Estimate
 
+SHOWN_ROWS = 6  # names of rows on a screen; --json has all
+
 
 def check_values(bench: Bench, decision: Decision, expected: Estimate) -> dict[str, Any]:
     """`check --json`."""
@@ -229,6 +231,28 @@ def run_screen(found: Mapping[str, Any]) -> str:
     lines.append(f"decided  {_level(found['decided_at_training'])} at training")
     lines.append(f"duties   {', '.join(found['obligations']) or 'none'}")
     return "\n".join(lines)
+
+
+def by_terms_screen(found: Sequence[Mapping[str, Any]]) -> str:
+    """Which rows were collected under which pin."""
+    lines = []
+    for one in found:
+        entry = f" ({one['entry']})" if one["entry"] else ""
+        rows = one["rows"]
+        shown = ", ".join(rows[:SHOWN_ROWS]) + (", …" if len(rows) > SHOWN_ROWS else "")
+        lines += [
+            f"{one['offering']}{entry}, {one['state']}",
+            f"  pin        {one['terms_pin']}",
+            f"  collected  {_when(one['collected'][0])} to {_when(one['collected'][1])}",
+            f"  requests   {one['sent']:,} sent, {one['answers']:,} answered,"
+            f" {dollars(one['cost_nano'])}",
+            f"  decisions  {', '.join(digest[:23] for digest in one['decisions'])}",
+            f"  rows       {shown or 'none'}",
+        ]
+        if one["pin_now"] != one["terms_pin"]:
+            lines.append(f"  today      {one['pin_now'] or 'no terms are in force'}")
+        lines.append("")
+    return "\n".join(lines).rstrip()
 
 
 def _level(decision: Mapping[str, Any] | None) -> str:

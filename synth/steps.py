@@ -293,8 +293,9 @@ async def collect_step(bench: Bench, ledger: Ledger, ready: Ready, stop: Stop) -
 
 def _look_before_sending(bench: Bench, ledger: Ledger, ready: Ready) -> None:
     """The breaker, and the key's one project. Raises PolicyDenied."""
-    project, offering = bench.project, bench.project.sections.teacher.offering
-    check_breaker(ledger, project.home, offering, ready.key)
+    project, teacher = bench.project, bench.project.sections.teacher
+    offering = teacher.offering
+    check_breaker(ledger, project.home, offering, ready.key if teacher.api_key_env else None)
     if ready.bindings:
         owner = Owner(ledger.id, str(project.path.resolve()), offering)
         bind_key(ready.bindings, ready.key, owner, bench.today)
