@@ -90,31 +90,22 @@ def init(folder: Path, template: str) -> None:
 def check(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Say what the terms say, and what a run would ask for and cost. Sends nothing."""
     from policy.permit import refusal
-    from policy.terms import Level
-    from synth.screens import check_screen, check_values, purposes_screen
-    from synth.steps import (
-        alternatives,
-        check_address,
-        decision_of,
-        decisions_by_purpose,
-        estimate,
-    )
+    from synth import screens
     from synth.walk import lessons_of
 
     bench = bench_of(project, overrides)
     lessons_of(bench)
-    decision, expected = decision_of(bench), estimate(bench)
-    allowed = decision.level <= Level.ALLOW_WITH
+    found = screens.check(bench)
     if as_json:
-        emit(check_values(bench, decision, expected))
+        emit(screens.check_values(found))
     else:
-        others = () if allowed else alternatives(bench)
-        click.echo(refusal(decision, others))
-        click.echo(purposes_screen(decisions_by_purpose(bench)))
-        click.echo(check_screen(bench, expected))
-    check_address(bench)
-    if not allowed:
-        sys.exit(3)
+        click.echo(screens.terms_line(bench, found.decision))
+        click.echo(refusal(found.decision, found.others))
+        click.echo(screens.missing_screen(found))
+        click.echo(screens.purposes_screen(found.purposes))
+        click.echo(screens.check_screen(found))
+    if found.code:
+        sys.exit(found.code)
 
 
 @cli.command()

@@ -229,7 +229,7 @@ def get_ready(bench: Bench) -> Ready:
         permit=permit,
         key=key,
         price=price,
-        cap_nano=_cap(bench, price),
+        cap_nano=cap_of(bench, price),
         prompts=prompts,
         base=base_of(bench),
         rails=rails,
@@ -311,7 +311,8 @@ def _served_here(bench: Bench) -> Iterator[local.Server]:
         yield server
 
 
-def _cap(bench: Bench, price: Price) -> int | None:
+def cap_of(bench: Bench, price: Price) -> int | None:
+    """The money that this project may ever spend. Raises BadInput where a price has no budget."""
     budget = bench.project.sections.limits.budget_usd
     if budget is None and price.source != "free":
         raise BadInput(
