@@ -7,16 +7,18 @@ findings(ledger, home)                         -> everything that does not verif
 
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+from policy.decide import decide_offering
 from policy.digest import file_digest
 from policy.errors import BadInput, SpiritSafeError
 from policy.keys import parse_public_key
 from policy.manifest import MANIFEST, read_manifest
 from policy.terms import Register, Terms
+from policy.use import Use
 from policy.verify import (
     Finding,
     LogRow,
@@ -220,7 +222,7 @@ def lineage_of_row(ledger: Ledger, prompt_id: str) -> Walk:
 def rows_by_terms(ledger: Ledger, register: Register, today: date) -> list[dict[str, Any]]:
     """Which rows were collected under which pin of which terms, the oldest first. `state` says what
     became of that entry: in force, superseded, or no longer in the register, word for word."""
-    labels = {entry.pin: entry for entry in register.all()}
+    entries = {entry.pin: entry for entry in register.all()}
     found = []
     for offering, pin, first, last, sent, answers, nano, rows in ledger.rows(
         "SELECT offering, terms_pin, min(at_ms), max(at_ms), count(*),"
@@ -228,14 +230,15 @@ def rows_by_terms(ledger: Ledger, register: Register, today: date) -> list[dict[
         " list(prompt_id || '#' || sample ORDER BY prompt_id, sample) FILTER (class = 'ok')"
         " FROM state GROUP BY ALL ORDER BY min(seq)"
     ):
-        entry, now = labels.get(pin), register.find(offering, today)
+        known = [entries[one] for one in pin.split(", ") if one in entries]
+        now = decide_offering(Use(), register, offering, today).terms_pin
         found.append(
             {
                 "offering": offering,
                 "terms_pin": pin,
-                "entry": entry.label if entry else "",
-                "state": _standing(entry, now, register),
-                "pin_now": now.pin if now else "",
+                "entry": ", ".join(entry.label for entry in known),
+                "state": _standing(pin, now, known, register),
+                "pin_now": now,
                 "collected": [first, last],
                 "sent": sent,
                 "answers": answers,
@@ -254,12 +257,14 @@ def rows_by_terms(ledger: Ledger, register: Register, today: date) -> list[dict[
     return found
 
 
-def _standing(entry: Terms | None, now: Terms | None, register: Register) -> str:
-    if entry is None:
+def _standing(pin: str, now: str, known: Sequence[Terms], register: Register) -> str:
+    """A joined pin names every text that bound, so it stands only if all of them do."""
+    if len(known) < len(pin.split(", ")):
         return "another text than any in today's register"
-    if entry.pin in register.stale:
-        return f"stale: {register.stale[entry.pin]}"
-    return "in force" if now is not None and now.pin == entry.pin else "superseded"
+    stale = [register.stale[entry.pin] for entry in known if entry.pin in register.stale]
+    if stale:
+        return f"stale: {stale[0]}"
+    return "in force" if pin == now else "superseded"
 
 
 def _walk(ledger: Ledger, attempt: tuple[Any, ...]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from policy.decide import Decision
 from policy.errors import ExitCode, SpiritSafeError
 from policy.guardrails import FILE, UNITS
+from policy.own import is_own_server
 from policy.permit import WIDTH
 from policy.terms import Level, Terms
 from synth.audit import Walk
@@ -65,7 +66,7 @@ def check(bench: Bench) -> Checked:
 
 def _few(names: Sequence[str]) -> tuple[str, ...]:
     """Hosted teachers first; the rest by number."""
-    ordered = sorted(names, key=lambda name: name.endswith("@self-host"))
+    ordered = sorted(names, key=lambda name: is_own_server(name))
     more = len(ordered) - SHOWN_TEACHERS
     rest = (f"{more} more (`spiritsafe terms list`)",) if more > 0 else ()
     return (*ordered[:SHOWN_TEACHERS], *rest)
@@ -76,10 +77,13 @@ def check_values(checked: Checked) -> dict[str, Any]:
     bench, decision, expected = checked.bench, checked.decision, checked.expected
     limits = bench.project.sections.limits
     takes = duration(bench, expected.requests)
-    terms = bench.register.find(decision.offering, bench.today)
     return {
         "decision": decision.model_dump(mode="json") | {"digest": decision.digest},
-        "terms": None if terms is None else _terms_values(bench, terms),
+        "terms": [
+            _terms_values(bench, terms)
+            for name in dict.fromkeys(reason.offering for reason in decision.reasons)
+            if (terms := bench.register.find(name, bench.today)) is not None
+        ],
         "purposes": {
             str(one.purpose): {
                 "level": one.level.name,
@@ -124,16 +128,20 @@ def _terms_values(bench: Bench, terms: Terms) -> dict[str, Any]:
 
 
 def terms_line(bench: Bench, decision: Decision) -> str:
-    """Which entry is in force."""
-    terms = bench.register.find(decision.offering, bench.today)
-    if terms is None:
-        return f"No terms of {decision.offering} are registered: silence is a denial\n"
-    whose = "your own agreement" if bench.register.is_own(terms) else f"with {terms.entity}"
-    review = terms.review
-    return (
-        f"In force  {terms.label}, {whose}, since {terms.effective};"
-        f" reviewed {review.on}, counts until {review.expires}\n"
-    )
+    """Which entries are in force: one, or every one that a decision joins."""
+    lines = []
+    for name in dict.fromkeys(reason.offering for reason in decision.reasons):
+        terms = bench.register.find(name, bench.today)
+        if terms is None:
+            lines.append(f"Not registered: {name}. Silence is a denial")
+            continue
+        whose = "your own agreement" if bench.register.is_own(terms) else f"with {terms.entity}"
+        review = terms.review
+        lines.append(
+            f"In force  {terms.label}, {whose}, since {terms.effective};"
+            f" reviewed {review.on}, counts until {review.expires}"
+        )
+    return "\n".join([*lines, ""])
 
 
 def missing_screen(checked: Checked) -> str:

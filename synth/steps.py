@@ -19,6 +19,7 @@ from typing import Any
 from policy.decide import Decision, allowing, decide_offering
 from policy.errors import BadInput
 from policy.guardrails import Guardrails
+from policy.own import is_own_server
 from policy.permit import Action, Permit, require
 from policy.records import Record, read_records
 from policy.terms import Level, Register
@@ -240,7 +241,7 @@ def get_ready(bench: Bench) -> Ready:
 def _bindings(bench: Bench, rails: Guardrails) -> Path | None:
     """A key for a server of one's own binds nobody."""
     teacher = bench.project.sections.teacher
-    free = not teacher.api_key_env or teacher.offering.endswith("@self-host")
+    free = not teacher.api_key_env or is_own_server(teacher.offering)
     if free or not rails.one_key_per_project:
         return None
     return bindings_of(rails_folder(bench.project.folder), bench.environment)

@@ -1,5 +1,6 @@
 """Which rows were collected under which pin: one letter of a terms file makes another pin."""
 
+import json
 from pathlib import Path
 
 from tests.command import spiritsafe
@@ -41,3 +42,26 @@ def test_a_shipped_entry_is_named_with_its_version(tmp_path: Path) -> None:
     (only,) = spiritsafe("audit", path, "--terms", "--json").json
     assert only["entry"].startswith("smollm2@self-host@")
     assert (only["state"], only["answers"]) == ("in force", 3)
+
+
+def test_a_student_that_teaches_passes_its_teachers_duties_on(tmp_path: Path) -> None:
+    offering = "student-of(deepseek-api, llama-3.1)"
+    with FakeTeacher() as server:
+        path = project(
+            tmp_path,
+            server.base_url,
+            teacher={"offering": offering, "model": "our-student"},
+            use={"purpose": "train_specialist", "distribution": "weights_public"},
+        )
+        checked = spiritsafe("check", path, "--json").json
+        spiritsafe("collect", path)
+    (only,) = spiritsafe("audit", path, "--terms", "--json").json
+    assert only["state"] == "in force"
+    assert "deepseek-api@" in only["entry"]
+    assert "llama-3.1@self-host@" in only["entry"]
+    spiritsafe("freeze", path)
+    manifest = json.loads((tmp_path / "datasets" / "bot" / "manifest.json").read_text())
+    assert manifest["teachers"][0]["offering"] == offering
+    duties = set(checked["decision"]["obligations"])
+    assert any(duty.startswith("llama_") for duty in duties)
+    assert duties <= set(manifest["obligations"])

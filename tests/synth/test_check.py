@@ -19,7 +19,7 @@ def test_a_refused_project_reads_what_to_do_and_the_command_works(tmp_path: Path
     assert "3.3(e), OpenAI Services Agreement (2026-01-01)" in said
     assert "OPENAI_API_KEY is not set" in said
     found = spiritsafe("check", bot / "project.toml", "--json", code=3).json
-    assert found["terms"]["entry"] == "openai-api@2026-01-01"
+    assert [one["entry"] for one in found["terms"]] == ["openai-api@2026-01-01"]
     assert found["purposes"]["train_competing_general"]["level"] == "DENY"
     (command,) = found["remedies"]
     (tmp_path / "note.txt").write_text("Counsel: it does not compete.\n")
