@@ -262,6 +262,14 @@ async def collect_step(bench: Bench, ledger: Ledger, ready: Ready, stop: Stop) -
         address = sections.teacher.base_url
         if not address:
             address = stack.enter_context(_served_here(bench)).base_url
+        guard = Guard.of(
+            ready.rails,
+            sections.teacher.offering,
+            ledger,
+            bench.display.say,
+            folder=rails_folder(bench.project.folder),
+        )
+        stack.callback(guard.close)
         client = open_client(
             address,
             ready.key,
@@ -279,7 +287,7 @@ async def collect_step(bench: Bench, ledger: Ledger, ready: Ready, stop: Stop) -
             price=ready.price,
             budget=Budget(ready.cap_nano, spent_nano(ledger)),
             keep_reasoning=asked_for(sections.teacher),
-            guard=Guard.of(ready.rails, sections.teacher.offering, ledger, bench.display.say),
+            guard=guard,
             on_event=_Watch(bench, shown, {prompt.id: prompt for prompt in ready.prompts}),
             clock=bench.clock,
             monotonic=time.monotonic,
