@@ -21,6 +21,7 @@ from policy.errors import BadInput, SpiritSafeError
 from policy.permit import Action, Permit
 from synth.client import send, served_wrongly
 from synth.config import Limits, Sampling, Teacher
+from synth.crash import Point
 from synth.guard import Guard
 from synth.ledger import Ledger
 from synth.pacing import Budget, Pace, Sleep
@@ -183,6 +184,7 @@ class _Run:
         attempt = await self._begin(call, reserve)
         try:
             started = its.monotonic()
+            its.ledger.passing(Point.BEFORE_SEND)
             reply = await send(
                 its.client,
                 ADAPTERS[its.teacher.adapter],
@@ -194,8 +196,10 @@ class _Run:
             )
         finally:
             self.pace.release()
+        its.ledger.passing(Point.AFTER_BYTES)
         reply = self._checked(reply)
         await self._settle(call, attempt, reserve, reply, its.monotonic() - started)
+        its.ledger.passing(Point.AFTER_OUTCOME)
         return reply
 
     async def _begin(self, call: Call, reserve: int) -> str:
@@ -225,6 +229,7 @@ class _Run:
         number = self.attempts.get(call.key, 0) + 1
         self.attempts[call.key] = number
         attempt = f"{call.key.removeprefix('sha256:')[:24]}.{number}"
+        its.ledger.passing(Point.BEFORE_INTENT)
         await its.ledger.append(
             AttemptRow(
                 id=attempt,

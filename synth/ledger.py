@@ -25,6 +25,7 @@ import duckdb
 
 from policy.errors import BadInput, LedgerBroken
 from policy.log import Frontier, leaf_body, leaf_hash
+from synth.crash import Passing, Point, pass_by
 from synth.database import DAMAGE, connect, damaged, insert, write_error
 from synth.rows import DecisionRow, Row, table_rows
 
@@ -46,9 +47,17 @@ class Ledger:
         self._flusher: asyncio.Task[None] | None = None
         self._head = -1
         self._failed: Exception | None = None
+        self.passing: Passing = pass_by
 
     @classmethod
-    def open(cls, path: Path, *, clock: Callable[[], float], create: bool = True) -> Self:
+    def open(
+        cls,
+        path: Path,
+        *,
+        clock: Callable[[], float],
+        create: bool = True,
+        passing: Passing = pass_by,
+    ) -> Self:
         """Open or create. Raises LedgerBroken if it is locked, damaged or behind its head file,
         BadInput if it does not exist and `create` is false."""
         if not path.exists():
@@ -65,6 +74,7 @@ class Ledger:
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = connect(path)
         ledger = cls(path, connection, clock)
+        ledger.passing = passing
         try:
             ledger._start()
         except duckdb.Error as error:
@@ -80,6 +90,7 @@ class Ledger:
         if self._head >= 0:
             os.close(self._head)
             self._head = -1
+        self.passing(Point.BEFORE_CLOSE)
         self._connection.close()
 
     def __enter__(self) -> Self:
@@ -155,12 +166,15 @@ class Ledger:
             self._connection.execute("BEGIN")
             for table, group in tables.items():
                 insert(self._connection, table, group)
+            self.passing(Point.BEFORE_COMMIT)
             self._connection.execute("COMMIT")
         except duckdb.Error as error:
             self._rollback()
             raise write_error(error, self.path) from error
+        self.passing(Point.AFTER_COMMIT)
         self._frontier = frontier
         self._write_head(frontier.size, root)
+        self.passing(Point.AFTER_HEAD)
         return list(range(first, frontier.size))
 
     def _rollback(self) -> None:

@@ -232,6 +232,7 @@ async def collect_step(bench: Bench, ledger: Ledger, ready: Ready, stop: Stop) -
     calls = plan(sections.teacher, sections.sampling, ready.prompts, ready.base)
     work = sort_out(ledger, calls, sections.limits)
     decision = ready.permit.decision
+    checkpoint(ledger, home)  # before the first row: a run killed at any instant still verifies
     record_decision(ledger, decision.digest, decision.model_dump_json())
     checkpoint(ledger, home)  # whatever happens next, the log so far is signed
     if not work.todo:

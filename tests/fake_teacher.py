@@ -246,6 +246,7 @@ class FakeTeacher:
         self.script, self.api_key, self.models, self.unread = script, api_key, models, unread
         self.idle_close, self.tls, self.log, self.port = idle_close, tls, log, port
         self.seen: list[Seen] = []
+        self.answered = 0  # answers that have left, to the last byte
         self._next = 0
         self._file: TextIO | None = None
         self._started = threading.Event()
@@ -357,6 +358,7 @@ class FakeTeacher:
         async for piece in _pieces(action, _parsed(body)):
             writer.write(piece)
             await writer.drain()
+        self.answered += 1
         return action.send != "truncated" and not action.close
 
 
