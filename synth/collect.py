@@ -240,7 +240,7 @@ class _Run:
                 model=its.teacher.model,
                 decision=decision.digest,
                 terms_pin=decision.terms_pin,
-                prices=its.price.source,
+                prices=its.price.named,
                 reserve_nano=reserve,
             )
         )

@@ -1,8 +1,8 @@
 """What must hold after any crash, asked of the server's own count and of the ledger.
 
-    oracle = Oracle(path, lambda: server.seen)
-    oracle.holds()              # at any time that no run is going on
-    oracle.is_complete(rows)    # after the last run
+oracle = Oracle(path, lambda: server.seen)
+oracle.holds()              # at any time that no run is going on
+oracle.is_complete(rows)    # after the last run
 """
 
 from __future__ import annotations
