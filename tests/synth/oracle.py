@@ -52,6 +52,9 @@ class Oracle:
         """Nothing twice, nothing unknown to the ledger, the cap kept, every row verifies."""
         billed = self.billed()
         assert not billed or max(billed.values()) == 1, "a request was billed twice"
+        if not (self.path.parent / "ledger.duckdb").exists():
+            assert not billed, "billed without a ledger"
+            return
         with opened(self.path) as ledger:
             assert findings(ledger, self.path.parent) == []
             known = {digest for digest, _ in requests(ledger)}
@@ -59,6 +62,7 @@ class Oracle:
             total = running_total(ledger)
             assert total[-1:] in ([], [spent_nano(ledger)])
             assert self.cap_nano is None or max(total, default=0) <= self.cap_nano
+            assert billed.total() * cheapest(ledger) <= spent_nano(ledger), "billed, not counted"
             assert one_completion_a_request(ledger)
 
     def is_complete(self, rows: int) -> None:
@@ -67,6 +71,11 @@ class Oracle:
             found = Counter(outcome for _, outcome in requests(ledger))
         assert set(found) <= {"ok", "unknown"}, found
         assert found.total() == rows
+
+    def absent(self) -> int:
+        """Billed requests that the ledger does not know."""
+        with opened(self.path) as ledger:
+            return len(self.billed().keys() - {digest for digest, _ in requests(ledger)})
 
     def unknown(self) -> int:
         """Requests whose outcome nobody knows."""
@@ -94,6 +103,11 @@ def running_total(ledger: Ledger) -> list[int]:
     )
     total = 0
     return [total := total + int(change) for _, change in rows]
+
+
+def cheapest(ledger: Ledger) -> int:
+    """What an answer costs at least."""
+    return int(ledger.one("SELECT COALESCE(min(cost_nano), 0) FROM outcome WHERE class = 'ok'")[0])
 
 
 def one_completion_a_request(ledger: Ledger) -> bool:
