@@ -13,6 +13,7 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import openai
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
@@ -41,11 +42,23 @@ class Event:
     """Something a display wants to know."""
 
     kind: str
-    """`answer`, `failure` or `retry`."""
+    """`answer`; `failure`, or `hold` where nobody knows whether it was billed; `retry`."""
     call: Call
     result: Completion | Failure
+    attempt: str
+    seconds: float
     cost_nano: int
+    """What this attempt costs, or the reserve that is kept for it."""
+    billed_nano: int
     """Billed by the run so far."""
+
+
+class _Ended(NamedTuple):
+    """How the latest attempt at a call ended."""
+
+    attempt: str
+    seconds: float
+    cost_nano: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +132,7 @@ class _Run:
         self.summary = Summary()
         self.queue = deque(collection.plan.todo)
         self.attempts = dict(collection.plan.attempts)
+        self.ended: dict[str, _Ended] = {}
         self.failed_in_a_row = 0
         limits = collection.limits
         self.pace = Pace(
@@ -271,6 +285,7 @@ class _Run:
     ) -> None:
         its, result = self.its, reply.result
         usage, cost = self._bill(result, reserve)
+        self.ended[call.key] = _Ended(attempt, seconds, cost)
         failure = result if isinstance(result, Failure) else None
         held = failure is not None and failure.outcome is OutcomeClass.UNKNOWN
         if not held:
@@ -335,7 +350,7 @@ class _Run:
             self._tell("answer", call, reply)
             return
         self.summary.failures[result.kind] += 1
-        self._tell("failure", call, reply)
+        self._tell("hold" if result.outcome is OutcomeClass.UNKNOWN else "failure", call, reply)
         if result.fatal:
             self.stop.fail(fatal_error(result, self.its.teacher))
         self.failed_in_a_row += 1
@@ -350,7 +365,8 @@ class _Run:
             )
 
     def _tell(self, kind: str, call: Call, reply: Reply) -> None:
-        self.its.on_event(Event(kind, call, reply.result, self.summary.cost_nano))
+        ended = self.ended.pop(call.key)
+        self.its.on_event(Event(kind, call, reply.result, *ended, self.summary.cost_nano))
 
 
 def _last_result(state: RetryCallState) -> Reply:
