@@ -86,11 +86,14 @@ class Ledger:
         return ledger
 
     def close(self) -> None:
-        """Release the file. Durable rows stay; nothing else was promised."""
+        """Release the file. Durable rows stay; nothing else was promised. One that was refused is
+        left as it was found: a checkpoint would drop what a person might still mend."""
         if self._head >= 0:
             os.close(self._head)
             self._head = -1
-        self.passing(Point.BEFORE_CLOSE)
+            self.passing(Point.BEFORE_CLOSE)
+            with contextlib.suppress(duckdb.Error):  # on a full disk the log stays beside the file
+                self._connection.execute("CHECKPOINT")
         self._connection.close()
 
     def __enter__(self) -> Self:
@@ -244,6 +247,7 @@ class Ledger:
         known = self.rows("SELECT 1 FROM information_schema.tables WHERE table_name = 'meta'")
         fresh = not known
         if fresh:
+            self._check_size(read_head(self.path))
             self._create()
         version = self.one("SELECT value FROM meta WHERE name = 'schema'")[0]
         if version != SCHEMA_VERSION:
@@ -289,20 +293,25 @@ class Ledger:
                 where=_head_path(self.path).name,
                 fix="restore it from where it stood beside ledger.duckdb",
             )
+        self._check_size(head)
         size, root = head
         found = self.rows("SELECT root FROM batch WHERE size = ?", [size])
+        if size and (not found or bytes(found[0][0]).hex() != root):
+            raise LedgerBroken(
+                f"entry {size} is not the one that the head file remembers",
+                where=self.path.name,
+                fix="restore both from one backup; nothing was sent",
+            )
+
+    def _check_size(self, head: tuple[int, str] | None) -> None:
+        """Refuse what holds less than was made durable."""
+        size = head[0] if head else 0
         if size > self._frontier.size:
             raise LedgerBroken(
                 f"it holds {self._frontier.size} entries, but {size} were made durable:"
                 f" {size - self._frontier.size} are lost",
                 where=self.path.name,
                 fix="restore ledger.duckdb and its .wal from a backup; nothing was sent",
-            )
-        if size and (not found or bytes(found[0][0]).hex() != root):
-            raise LedgerBroken(
-                f"entry {size} is not the one that the head file remembers",
-                where=self.path.name,
-                fix="restore both from one backup; nothing was sent",
             )
 
 

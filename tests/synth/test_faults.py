@@ -22,6 +22,7 @@ from tests import fake_teacher as fake
 from tests.fake_teacher import Action, FakeTeacher, answer, raw, status
 from tests.synth.parts import PRICED, ask, asked, bench_of, opened, project
 
+DOCUMENT = Path(__file__).parents[2].joinpath("docs", "reliability.md").read_text(encoding="utf-8")
 OK, BAD = OutcomeClass.OK, OutcomeClass.BILLED_BAD
 REJECTED, UNKNOWN, NOT_SENT = OutcomeClass.REJECTED, OutcomeClass.UNKNOWN, OutcomeClass.NOT_SENT
 TRIES = 2
@@ -193,6 +194,15 @@ ANSWERED = [
 FAULTS = [*LOST, *REFUSED, *USELESS, *ANSWERED]
 
 
+def table_row(fault: Fault) -> str:
+    """The row as docs/reliability.md has it."""
+    again = {"again": "yes", "done": "-"}.get(fault.then, f"no, {fault.then}")
+    tries = "tries" if fault.sent > 1 else "1"
+    cells = (fault.name, f"`{fault.outcome}`", f"`{fault.kind}`" if fault.kind else "-",
+             fault.money, tries, again, str(fault.code))  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
 def run(path: Path) -> int:
     """One collection; the exit code that the command line would end with."""
     try:
@@ -300,3 +310,8 @@ def test_what_was_paid_and_is_no_example_trains_nobody(
         verdicts = filter_step(bench, ledger).found[filter_name]
         assert verdicts
         assert not any(verdict.keep for verdict in verdicts.values())
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
+def test_the_document_has_the_row(fault: Fault) -> None:
+    assert table_row(fault) in DOCUMENT
