@@ -67,17 +67,21 @@ def new_key(path: Path) -> SigningKey:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(pem)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(partial, path)  # whole or not at all, and never over another
     except FileExistsError as error:
         raise BadInput("a key is already there", where=str(path), fix="Load that one.") from error
     except OSError as error:
         raise BadInput(f"cannot be written ({error.strerror})", where=str(path)) from error
-    with os.fdopen(handle, "wb") as file:
-        file.write(pem)
-        file.flush()
-        os.fsync(file.fileno())
+    finally:
+        partial.unlink(missing_ok=True)
     return SigningKey(private)
 
 

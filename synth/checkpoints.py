@@ -6,10 +6,12 @@ A checkpoint that stays on this machine proves little: copy it to where the writ
 cannot change it (a colleague, a git server). The signing key lies in `keys/`, never in the ledger.
 """
 
+import os
 from pathlib import Path
 
 from policy.keys import SigningKey, load_key, new_key, sign_note
 from policy.log import checkpoint_text
+from synth.crash import Point
 from synth.ledger import Ledger
 
 KEY = Path("keys") / "log.pem"
@@ -25,8 +27,10 @@ def checkpoint(ledger: Ledger, home: Path) -> str:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        partial.write_text(note, encoding="utf-8")
+        _write(partial, note)
+        ledger.passing(Point.BEFORE_NOTE)
         partial.replace(path)
+        ledger.passing(Point.AFTER_NOTE)
     return note
 
 
@@ -42,9 +46,17 @@ def public_key(home: Path) -> str:
 
 
 def _key(home: Path, origin: str) -> SigningKey:
-    path = home / KEY
-    if path.exists():
-        return load_key(path)
-    key = new_key(path)
-    (home / PUBLIC).write_text(key.public(origin) + "\n", encoding="utf-8")
+    key = load_key(home / KEY) if (home / KEY).exists() else new_key(home / KEY)
+    if not (home / PUBLIC).exists():  # also where the run that made the key ended before this line
+        partial = home / PUBLIC.with_suffix(".partial")
+        _write(partial, key.public(origin) + "\n")
+        partial.replace(home / PUBLIC)
     return key
+
+
+def _write(path: Path, text: str) -> None:
+    """On the disk when this returns."""
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())

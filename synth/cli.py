@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from synth.cli_terms import folder_option, terms
-from synth.emit import emit, json_option
+from synth.emit import emit, events_option, json_option, one_output
 
 if TYPE_CHECKING:
     from synth.report.data import ReportData
@@ -61,16 +61,21 @@ def project_options(function: _F) -> _F:
     )
 
 
-def bench_of(project: Path, overrides: tuple[str, ...]) -> "Bench":
+def bench_of(project: Path, overrides: tuple[str, ...], events: str = "") -> "Bench":
     """Open the workbench of a project file."""
+    import time
+
     from rich.console import Console
 
     from synth.display import Display
+    from synth.events import EventLog
     from synth.project import load
     from synth.steps import Bench
 
     display = Display(Console(stderr=True))
-    return Bench(load(project, overrides), display, os.environ)
+    loaded = load(project, overrides)
+    log = EventLog.open(events, sys.stdout, time.time) if events else None
+    return Bench(loaded, display, os.environ, events=log)
 
 
 @cli.command()
@@ -110,21 +115,23 @@ def check(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
 
 @cli.command()
 @project_options
+@events_option
 @json_option
-def collect(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+def collect(project: Path, overrides: tuple[str, ...], events: str, as_json: bool) -> None:
     """Ask the teacher for every answer that the ledger does not have."""
     from synth.screens import collected_screen, collected_values
     from synth.steps import get_ready
     from synth.walk import collect_blocking
 
-    bench = bench_of(project, overrides)
+    one_output(events, as_json)
+    bench = bench_of(project, overrides, events)
     ready = get_ready(bench)  # a refused project leaves no file behind
     with bench.open(create=True) as ledger:
         collected = collect_blocking(bench, ledger, ready)
     if as_json:
         emit(collected_values(collected))
     else:
-        click.echo(collected_screen(collected))
+        click.echo(collected_screen(collected), err=events == "-")
     if collected.incomplete:
         sys.exit(1)
 
@@ -368,22 +375,24 @@ def publish(
 
 @cli.command()
 @project_options
+@events_option
 @json_option
-def run(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+def run(project: Path, overrides: tuple[str, ...], events: str, as_json: bool) -> None:
     """Everything: collect, filter, freeze, train, evaluate. Stop it and run it again at will."""
     from synth.screens import collected_screen
     from synth.walk import run as walk
 
-    bench = bench_of(project, overrides)
+    one_output(events, as_json)
+    bench = bench_of(project, overrides, events)
     walked = walk(bench)
     click.echo(collected_screen(walked.collected), err=True)
-    _finish(bench, walked.report, as_json)
+    _finish(bench, walked.report, as_json, err=events == "-")
     if not walked.complete:
         sys.exit(1)
 
 
-def _finish(bench: "Bench", data: "ReportData", as_json: bool) -> None:
-    """The table on standard output, and where the page lies."""
+def _finish(bench: "Bench", data: "ReportData", as_json: bool, *, err: bool = False) -> None:
+    """The table on standard output (`err`: standard error), and where the page lies."""
     if as_json:
         click.echo(data.model_dump_json(indent=1))
         return
@@ -391,7 +400,7 @@ def _finish(bench: "Bench", data: "ReportData", as_json: bool) -> None:
 
     from synth.report import coverage, table
 
-    console = Console()
+    console = Console(stderr=err)
     if data.coverage:
         console.print(coverage(data))
     console.print(table(data))

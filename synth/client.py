@@ -158,7 +158,8 @@ def _status(status: int, code: str) -> _Status:
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds that the server asks us to wait: `retry-after-ms`, else `retry-after` as seconds or
-    an HTTP date. None where it says nothing usable."""
+    an HTTP date. None where it says nothing usable. A date is read by the server's own clock where
+    it says what that shows: ours may be wrong by minutes."""
     for name, scale in _WAITS:
         try:
             seconds = float(headers.get(name, "")) / scale
@@ -166,11 +167,19 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
             continue
         if 0 <= seconds < float("inf"):
             return seconds
-    try:
-        moment = email.utils.parsedate_to_datetime(headers.get("retry-after", ""))
-    except ValueError:
+    moment = _moment(headers.get("retry-after", ""))
+    if moment is None:
         return None
-    return max(0.0, moment.timestamp() - now)
+    server = _moment(headers.get("date", ""))
+    return max(0.0, moment - (now if server is None else server))
+
+
+def _moment(date: str) -> float | None:
+    """Seconds since 1970 of an HTTP date, or None where it is none."""
+    try:
+        return email.utils.parsedate_to_datetime(date).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def served_wrongly(completion: Completion, requested: str, allowed: tuple[str, ...]) -> bool:

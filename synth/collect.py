@@ -13,6 +13,7 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import openai
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
@@ -21,6 +22,7 @@ from policy.errors import BadInput, SpiritSafeError
 from policy.permit import Action, Permit
 from synth.client import send, served_wrongly
 from synth.config import Limits, Sampling, Teacher
+from synth.crash import Point
 from synth.guard import Guard
 from synth.ledger import Ledger
 from synth.pacing import Budget, Pace, Sleep
@@ -41,11 +43,23 @@ class Event:
     """Something a display wants to know."""
 
     kind: str
-    """`answer`, `failure` or `retry`."""
+    """`answer`; `failure`, or `hold` where nobody knows whether it was billed; `retry`."""
     call: Call
     result: Completion | Failure
+    attempt: str
+    seconds: float
     cost_nano: int
+    """What this attempt costs, or the reserve that is kept for it."""
+    billed_nano: int
     """Billed by the run so far."""
+
+
+class _Ended(NamedTuple):
+    """How the latest attempt at a call ended."""
+
+    attempt: str
+    seconds: float
+    cost_nano: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +137,7 @@ class _Run:
         self.summary = Summary()
         self.queue = deque(collection.plan.todo)
         self.attempts = dict(collection.plan.attempts)
+        self.ended: dict[str, _Ended] = {}
         self.failed_in_a_row = 0
         limits = collection.limits
         self.pace = Pace(
@@ -188,6 +203,7 @@ class _Run:
         attempt = await self._begin(call, reserve)
         try:
             started = its.monotonic()
+            its.ledger.passing(Point.BEFORE_SEND)
             reply = await send(
                 its.client,
                 ADAPTERS[its.teacher.adapter],
@@ -199,8 +215,10 @@ class _Run:
             )
         finally:
             self.pace.release()
+        its.ledger.passing(Point.AFTER_BYTES)
         reply = self._checked(reply)
         await self._settle(call, attempt, reserve, reply, its.monotonic() - started)
+        its.ledger.passing(Point.AFTER_OUTCOME)
         return reply
 
     async def _begin(self, call: Call, reserve: int) -> str:
@@ -230,6 +248,7 @@ class _Run:
         number = self.attempts.get(call.key, 0) + 1
         self.attempts[call.key] = number
         attempt = f"{call.key.removeprefix('sha256:')[:24]}.{number}"
+        its.ledger.passing(Point.BEFORE_INTENT)
         await its.ledger.append(
             AttemptRow(
                 id=attempt,
@@ -240,7 +259,7 @@ class _Run:
                 model=its.teacher.model,
                 decision=decision.digest,
                 terms_pin=decision.terms_pin,
-                prices=its.price.source,
+                prices=its.price.named,
                 reserve_nano=reserve,
             )
         )
@@ -276,6 +295,7 @@ class _Run:
     ) -> None:
         its, result = self.its, reply.result
         usage, cost = self._bill(result, reserve)
+        self.ended[call.key] = _Ended(attempt, seconds, cost)
         failure = result if isinstance(result, Failure) else None
         held = failure is not None and failure.outcome is OutcomeClass.UNKNOWN
         if not held:
@@ -340,7 +360,7 @@ class _Run:
             self._tell("answer", call, reply)
             return
         self.summary.failures[result.kind] += 1
-        self._tell("failure", call, reply)
+        self._tell("hold" if result.outcome is OutcomeClass.UNKNOWN else "failure", call, reply)
         if result.fatal:
             self.stop.fail(fatal_error(result, self.its.teacher))
         self.failed_in_a_row += 1
@@ -355,7 +375,8 @@ class _Run:
             )
 
     def _tell(self, kind: str, call: Call, reply: Reply) -> None:
-        self.its.on_event(Event(kind, call, reply.result, self.summary.cost_nano))
+        ended = self.ended.pop(call.key)
+        self.its.on_event(Event(kind, call, reply.result, *ended, self.summary.cost_nano))
 
 
 def _last_result(state: RetryCallState) -> Reply:

@@ -32,6 +32,7 @@ def connect(path: Path) -> duckdb.DuckDBPyConnection:
         raise _open_error(error, path) from error
     except duckdb.Error as error:
         raise damaged(error, path) from error
+    connection.execute("PRAGMA disable_checkpoint_on_shutdown")  # a ledger does it when it is whole
     connection.execute(HARDENED)
     return connection
 

@@ -1,11 +1,12 @@
-"""What a person sees while a run works: one line with the step, the rate, the money and the ETA.
+"""What a person sees while a run works: a bar with the rate and the time left, and a few lines of
+details below it.
 
 On a terminal it moves; elsewhere a plain line is printed now and then. All of it goes to standard
 error: standard output is for results.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
@@ -19,29 +20,23 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 PLAIN_SECONDS = 5.0  # between two plain lines of one step
+MOVING_SECONDS = 0.1  # between two updates of the bar: rich takes a lock for each
+Details = Callable[[], list[str]]
 
 
-class Display:
-    """One progress display for a whole walk."""
+def _nothing() -> list[str]:
+    return []
 
-    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
-        self.console = console
-        self._clock = clock
-        self._progress: Progress | None = None
 
-    @contextmanager
-    def step(self, name: str, total: int) -> "Iterator[Step]":
-        """One step of the walk: `total` units, counted with `advance`."""
-        if not self.console.is_terminal:
-            step = Step(self, name, total, None, None)
-            try:
-                yield step
-            finally:
-                step.plain(final=True)
-            return
-        progress = Progress(
+class Board(Progress):
+    """A progress bar with plain lines of text below it."""
+
+    def __init__(self, console: Console, details: Details) -> None:
+        self._details = details
+        super().__init__(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
@@ -50,16 +45,45 @@ class Display:
             TimeElapsedColumn(),
             TextColumn("eta"),
             TimeRemainingColumn(),
-            console=self.console,
+            console=console,
         )
-        with progress:
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The bar, then the lines, each cut at the width of the terminal."""
+        yield from super().get_renderables()
+        for line in self._details():
+            yield Text(f"  {plain(line)}", no_wrap=True, overflow="ellipsis", style="dim")
+
+
+class Display:
+    """One progress display for a whole walk."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self.console = console
+        self._clock = clock
+
+    @contextmanager
+    def step(self, name: str, total: int, details: Details = _nothing) -> "Iterator[Step]":
+        """One step of the walk: `total` units, counted with `advance`. `details` gives short lines
+        on how it goes; it is asked when something is drawn, not for every unit."""
+        if not self.console.is_terminal:
+            step = Step(self, name, total, details)
+            try:
+                yield step
+            finally:
+                step.plain(final=True)
+            return
+        with Board(self.console, details) as progress:
             task = progress.add_task(name, total=total or None, note="")
-            yield Step(self, name, total, progress, task)
+            step = Step(self, name, total, details, progress, task)
+            try:
+                yield step
+            finally:
+                step.draw()
 
     def say(self, text: str) -> None:
         """A line that stays. Text of a model is shown as text: no markup, no control characters."""
-        plain = "".join(c if c.isprintable() or c == "\n" else " " for c in text)
-        self.console.print(plain, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(plain(text), markup=False, highlight=False, soft_wrap=True)
 
     def show(self, renderable: RenderableType) -> None:
         """A table that stays."""
@@ -78,27 +102,30 @@ class Step:
         display: Display,
         name: str,
         total: int,
-        progress: Progress | None,
-        task: TaskID | None,
+        details: Details,
+        progress: Progress | None = None,
+        task: TaskID | None = None,
     ) -> None:
         self._display = display
         self._name = name
         self._total = total
+        self._details = details
         self._progress = progress
         self._task = task
         self._done = 0
         self._note = ""
         self._started = display.now()
-        self._printed = self._started
+        self._shown = self._started
 
     def advance(self, units: int = 1, note: str = "") -> None:
         """Some units are done."""
         self._done += units
         self._note = note or self._note
-        if self._progress is not None and self._task is not None:
-            shown = f"{self.rate:.1f}/s  {self._note}"
-            self._progress.update(self._task, completed=self._done, note=shown)
-        elif self._done != self._total and self._display.now() - self._printed >= PLAIN_SECONDS:
+        waited = self._display.now() - self._shown
+        if self._progress is not None:
+            if waited >= MOVING_SECONDS:
+                self.draw()
+        elif self._done != self._total and waited >= PLAIN_SECONDS:
             self.plain()
 
     def reach(self, done: int, total: int, note: str = "") -> None:
@@ -113,6 +140,13 @@ class Step:
         """A line that stays above the progress."""
         self._display.say(text)
 
+    def draw(self) -> None:
+        """Move the bar to where the step is."""
+        if self._progress is not None and self._task is not None:
+            self._shown = self._display.now()
+            shown = f"{self.rate:.1f}/s  {self._note}".rstrip()
+            self._progress.update(self._task, completed=self._done, note=shown)
+
     @property
     def rate(self) -> float:
         """Units a second since the step began."""
@@ -123,10 +157,15 @@ class Step:
         if not (self._total or self._done):
             return  # the result was there already
         now = self._display.now()
-        self._printed = now
+        self._shown = now
         left = (self._total - self._done) / self.rate if self._done else 0.0
-        eta = "" if final or not left else f", about {left:.0f} s left"
-        took = f"{now - self._started:.0f} s"
-        note = f", {self._note}" if self._note else ""
+        eta = f"about {left:.0f} s left" if left > 0 and not final else ""
         count = f"{self._done}/{self._total}" if self._total else f"{self._done}"
-        self._display.say(f"{self._name}: {count} in {took} ({self.rate:.1f}/s){note}{eta}")
+        told = [f"{count} in {now - self._started:.0f} s ({self.rate:.1f}/s)", self._note]
+        said = ", ".join(one for one in (*told, *self._details(), eta) if one)
+        self._display.say(f"{self._name}: {said}")
+
+
+def plain(text: str) -> str:
+    """Text without characters that a terminal would obey."""
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in text)

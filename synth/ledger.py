@@ -25,6 +25,7 @@ import duckdb
 
 from policy.errors import BadInput, LedgerBroken
 from policy.log import Frontier, leaf_body, leaf_hash
+from synth.crash import Passing, Point, pass_by
 from synth.database import DAMAGE, connect, damaged, insert, write_error
 from synth.rows import DecisionRow, Row, table_rows
 
@@ -46,9 +47,17 @@ class Ledger:
         self._flusher: asyncio.Task[None] | None = None
         self._head = -1
         self._failed: Exception | None = None
+        self.passing: Passing = pass_by
 
     @classmethod
-    def open(cls, path: Path, *, clock: Callable[[], float], create: bool = True) -> Self:
+    def open(
+        cls,
+        path: Path,
+        *,
+        clock: Callable[[], float],
+        create: bool = True,
+        passing: Passing = pass_by,
+    ) -> Self:
         """Open or create. Raises LedgerBroken if it is locked, damaged or behind its head file,
         BadInput if it does not exist and `create` is false."""
         if not path.exists():
@@ -65,6 +74,7 @@ class Ledger:
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = connect(path)
         ledger = cls(path, connection, clock)
+        ledger.passing = passing
         try:
             ledger._start()
         except duckdb.Error as error:
@@ -76,10 +86,14 @@ class Ledger:
         return ledger
 
     def close(self) -> None:
-        """Release the file. Durable rows stay; nothing else was promised."""
+        """Release the file. Durable rows stay; nothing else was promised. One that was refused is
+        left as it was found: a checkpoint would drop what a person might still mend."""
         if self._head >= 0:
             os.close(self._head)
             self._head = -1
+            self.passing(Point.BEFORE_CLOSE)
+            with contextlib.suppress(duckdb.Error):  # on a full disk the log stays beside the file
+                self._connection.execute("CHECKPOINT")
         self._connection.close()
 
     def __enter__(self) -> Self:
@@ -155,12 +169,15 @@ class Ledger:
             self._connection.execute("BEGIN")
             for table, group in tables.items():
                 insert(self._connection, table, group)
+            self.passing(Point.BEFORE_COMMIT)
             self._connection.execute("COMMIT")
         except duckdb.Error as error:
             self._rollback()
             raise write_error(error, self.path) from error
+        self.passing(Point.AFTER_COMMIT)
         self._frontier = frontier
         self._write_head(frontier.size, root)
+        self.passing(Point.AFTER_HEAD)
         return list(range(first, frontier.size))
 
     def _rollback(self) -> None:
@@ -230,6 +247,7 @@ class Ledger:
         known = self.rows("SELECT 1 FROM information_schema.tables WHERE table_name = 'meta'")
         fresh = not known
         if fresh:
+            self._check_size(read_head(self.path))
             self._create()
         version = self.one("SELECT value FROM meta WHERE name = 'schema'")[0]
         if version != SCHEMA_VERSION:
@@ -275,20 +293,25 @@ class Ledger:
                 where=_head_path(self.path).name,
                 fix="restore it from where it stood beside ledger.duckdb",
             )
+        self._check_size(head)
         size, root = head
         found = self.rows("SELECT root FROM batch WHERE size = ?", [size])
+        if size and (not found or bytes(found[0][0]).hex() != root):
+            raise LedgerBroken(
+                f"entry {size} is not the one that the head file remembers",
+                where=self.path.name,
+                fix="restore both from one backup; nothing was sent",
+            )
+
+    def _check_size(self, head: tuple[int, str] | None) -> None:
+        """Refuse what holds less than was made durable."""
+        size = head[0] if head else 0
         if size > self._frontier.size:
             raise LedgerBroken(
                 f"it holds {self._frontier.size} entries, but {size} were made durable:"
                 f" {size - self._frontier.size} are lost",
                 where=self.path.name,
                 fix="restore ledger.duckdb and its .wal from a backup; nothing was sent",
-            )
-        if size and (not found or bytes(found[0][0]).hex() != root):
-            raise LedgerBroken(
-                f"entry {size} is not the one that the head file remembers",
-                where=self.path.name,
-                fix="restore both from one backup; nothing was sent",
             )
 
 

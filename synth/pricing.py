@@ -45,6 +45,11 @@ class Price:
     """USD per million prompt tokens (own prices only)."""
     output: Decimal = Decimal(0)
 
+    @property
+    def named(self) -> str:
+        """What an attempt's row says of it: own prices by their figures, since they change."""
+        return f"own {self.input}/{self.output}" if self.source == "own" else self.source
+
     def cost_nano(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> int:
         """Billionths of a dollar. Cached tokens are part of the prompt tokens."""
         if self.source == "free":

@@ -252,9 +252,7 @@ def collected_screen(collected: Collected) -> str:
         f"{len(work.calls):,} requests: {work.done:,} in the ledger already, {summary.sent:,} sent,"
         f" {summary.answers:,} answered, {dollars(summary.cost_nano)}"
     ]
-    if summary.failures:
-        counts = ", ".join(f"{kind} {count}" for kind, count in summary.failures.most_common(10))
-        lines.append(f"failed: {counts}")
+    lines += collected.report
     for name, count in summary.ignored.items():
         lines.append(
             f"the server said yes to {name} and did not do it in {count} of {summary.answers}"

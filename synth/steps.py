@@ -9,7 +9,6 @@ again.
 
 import contextlib
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -26,18 +25,19 @@ from policy.terms import Level, Register
 from policy.use import Given, Purpose, Use
 from synth.breaker import check_breaker
 from synth.checkpoints import checkpoint
-from synth.collect import Collection, Event, Summary, collect
+from synth.collect import Collection, Summary, collect
 from synth.config import Variant
-from synth.display import Display, Step
-from synth.filters import ROWWISE, Candidate, resolve
-from synth.filters.apply import Found, apply, candidates, live
+from synth.display import Display
+from synth.events import EventLog, of_teacher
+from synth.filters import Candidate
+from synth.filters.apply import Found, apply, candidates
 from synth.freeze import Frozen, Order, coverage_of, freeze
 from synth.guard import Guard, check_prompts, check_use, rails_folder, rails_of
 from synth.key_binding import Owner, bind_key, bindings_of, check_key
 from synth.ledger import Ledger, record_decision, spent_nano
 from synth.pacing import Budget
 from synth.plan import Plan, plan, sort_out
-from synth.pricing import Price, dollars, price_of
+from synth.pricing import Price, price_of
 from synth.project import Project
 from synth.prompts import Prompt, load
 from synth.reasoning import asked_for, check_reasoning
@@ -46,9 +46,8 @@ from synth.stop import Stop
 from synth.teachers import local
 from synth.terms_state import register_of
 from synth.transport import check_base_url, open_client
-from synth.wire import Call, Completion
-
-SHOWN_ROWS = 3  # kept rows printed as they come, so that a person sees what is being paid for
+from synth.watch import Watch
+from synth.wire import Call
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +58,8 @@ class Bench:
     display: Display
     environment: Mapping[str, str]
     clock: Callable[[], float] = time.time
+    events: EventLog | None = None
+    """Where a collection tells machines what happens."""
     register: Register = field(init=False)
 
     records: tuple[Record, ...] = field(init=False)
@@ -184,6 +185,8 @@ class Collected:
 
     plan: Plan
     summary: Summary
+    report: tuple[str, ...] = ()
+    """The run in a few lines, for people."""
 
     @property
     def incomplete(self) -> bool:
@@ -253,11 +256,16 @@ async def collect_step(bench: Bench, ledger: Ledger, ready: Ready, stop: Stop) -
     calls = plan(sections.teacher, sections.sampling, ready.prompts, ready.base)
     work = sort_out(ledger, calls, sections.limits)
     decision = ready.permit.decision
+    checkpoint(ledger, home)  # before the first row: a run killed at any instant still verifies
     record_decision(ledger, decision.digest, decision.model_dump_json())
     checkpoint(ledger, home)  # whatever happens next, the log so far is signed
+    if work.todo:
+        _look_before_sending(bench, ledger, ready)
+    watch = _watch(bench, ready)
+    watch.start(len(work.calls), len(work.todo), len(work.held), ledger.size)
     if not work.todo:
+        watch.end()
         return Collected(work, Summary())
-    _look_before_sending(bench, ledger, ready)
     with contextlib.ExitStack() as stack:
         address = sections.teacher.base_url
         if not address:
@@ -275,7 +283,8 @@ async def collect_step(bench: Bench, ledger: Ledger, ready: Ready, stop: Stop) -
             ready.key,
             limit=sections.limits.max_response_bytes,
         )
-        shown = stack.enter_context(bench.display.step("collect", len(work.todo)))
+        shown = bench.display.step("collect", len(work.todo), watch.lines)
+        watch.attach(stack.enter_context(shown))
         collection = Collection(
             teacher=sections.teacher,
             sampling=sections.sampling,
@@ -288,16 +297,30 @@ async def collect_step(bench: Bench, ledger: Ledger, ready: Ready, stop: Stop) -
             budget=Budget(ready.cap_nano, spent_nano(ledger)),
             keep_reasoning=asked_for(sections.teacher),
             guard=guard,
-            on_event=_Watch(bench, shown, {prompt.id: prompt for prompt in ready.prompts}),
+            on_event=watch,
             clock=bench.clock,
             monotonic=time.monotonic,
         )
-        try:
-            summary = await collect(collection, ready.permit, stop)
-        finally:
-            await client.close()
-            checkpoint(ledger, home)
-    return Collected(work, summary)
+        with watch.ending(stop):
+            try:
+                summary = await collect(collection, ready.permit, stop)
+            finally:
+                await client.close()
+                checkpoint(ledger, home)
+                watch.checkpoint(ledger.size, ledger.root.hex())
+    return Collected(work, summary, tuple(watch.report()))
+
+
+def _watch(bench: Bench, ready: Ready) -> Watch:
+    sections = bench.project.sections
+    return Watch(
+        sections,
+        {prompt.id: prompt for prompt in ready.prompts},
+        say=bench.display.say,
+        clock=time.monotonic,
+        log=bench.events,
+        same=of_teacher(sections.teacher),
+    )
 
 
 def _look_before_sending(bench: Bench, ledger: Ledger, ready: Ready) -> None:
@@ -330,59 +353,6 @@ def cap_of(bench: Bench, price: Price) -> int | None:
             fix="say how much this project may ever spend, for instance budget_usd = 5",
         )
     return None if budget is None else round(budget * 10**9)
-
-
-class _Watch:
-    """Turns events into the display: rate, kept rows, money, failures."""
-
-    def __init__(self, bench: Bench, step: Step, prompts: Mapping[str, Prompt]) -> None:
-        sections = bench.project.sections
-        self._step = step
-        self._prompts = prompts
-        self._sampling = sections.sampling
-        self._filters = sections.filters
-        names = [name for name in sections.dataset.require if name in ROWWISE]
-        self._tests = [resolve(name, sections.filters) for name in names]
-        self._kept = 0
-        self._cost = 0
-        self._failed: Counter[str] = Counter()
-
-    def __call__(self, event: Event) -> None:
-        """One event of the collection."""
-        if event.kind == "retry":
-            return
-        self._cost = event.cost_nano
-        if isinstance(event.result, Completion):
-            self._answer(event.result, event.call)
-        else:
-            self._failed[event.result.kind] += 1
-            if self._failed[event.result.kind] == 1:
-                self._step.say(f"failed: {event.result.kind}: {event.result.message}")
-        self._step.advance(1, self._note())
-
-    def _answer(self, completion: Completion, call: Call) -> None:
-        if call.split == "test":
-            return
-        prompt = self._prompts[call.prompt_id]
-        candidate = live(completion, call, prompt, self._sampling)
-        if not self._passes(candidate):
-            return
-        self._kept += 1
-        if self._kept <= SHOWN_ROWS:
-            asked = prompt.student[-1]["content"]
-            self._step.say(f"kept row {self._kept}: {_short(asked)} -> {_short(completion.text)}")
-
-    def _passes(self, candidate: Candidate) -> bool:
-        return all(test([candidate], self._filters)[0].keep for test in self._tests)
-
-    def _note(self) -> str:
-        failed = f", {self._failed.total()} failed" if self._failed else ""
-        return f"{self._kept} kept{failed}, {dollars(self._cost)}"
-
-
-def _short(text: str, width: int = 44) -> str:
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= width else line[: width - 1] + "…"
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ import ssl
 import struct
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -37,7 +38,10 @@ from pathlib import Path
 from typing import Any, Literal, Self, TextIO
 
 Json = dict[str, Any]
-Send = Literal["whole", "truncated", "drip", "huge", "hang", "reset", "reset_unread"]
+Send = Literal[
+    "whole", "truncated", "drip", "huge", "hang", "half_head", "half_body", "wire", "reset",
+    "reset_unread",
+]  # fmt: skip
 
 HUGE_PIECE = 1 << 16
 CHAT = "/v1/chat/completions"
@@ -150,6 +154,21 @@ def huge(size: int = 100_000_000) -> Action:
     return Action(send="huge", size=size, headers={"content-type": "application/json"})
 
 
+def gzip_bomb(size: int = 1_000_000_000) -> Action:
+    """A megabyte on the wire that would be a gigabyte of blanks."""
+    packing = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    blank = b" " * 1_000_000
+    pieces = [packing.compress(blank) for _ in range(size // len(blank))]
+    bomb = b"".join(pieces) + packing.flush()
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    return Action(body=lambda _: bomb, headers=headers)
+
+
+def wire(data: bytes, *, close: bool = True) -> Action:
+    """These bytes instead of an HTTP answer, then the end of the connection."""
+    return Action(send="wire", body=lambda _: data, close=close)
+
+
 def drip(text: str = "slowly", *, pause: float = 0.05) -> Action:
     whole = answer(text)
     return Action(body=whole.body, headers=whole.headers, send="drip", pause=pause)
@@ -172,8 +191,8 @@ def status(
     )
 
 
-def redirect(location: str) -> Action:
-    return status(307, headers={"location": location})
+def redirect(location: str, code: int = 307) -> Action:
+    return status(code, headers={"location": location})
 
 
 def reset(*, delay: float = 0.0) -> Action:
@@ -191,8 +210,10 @@ def truncated(text: str = "this body stops early") -> Action:
     return Action(body=whole.body, headers=whole.headers, send="truncated")
 
 
-def hang() -> Action:
-    return Action(send="hang")
+def hang(where: Literal["hang", "half_head", "half_body"] = "hang") -> Action:
+    """Silence after the request, in the middle of the headers, or in the middle of the body."""
+    whole = answer()
+    return Action(body=whole.body, headers=whole.headers, send=where)
 
 
 # ---- scripts by name, for a server in a process of its own
@@ -246,6 +267,7 @@ class FakeTeacher:
         self.script, self.api_key, self.models, self.unread = script, api_key, models, unread
         self.idle_close, self.tls, self.log, self.port = idle_close, tls, log, port
         self.seen: list[Seen] = []
+        self.answered = 0  # answers that have left, to the last byte
         self._next = 0
         self._file: TextIO | None = None
         self._started = threading.Event()
@@ -350,20 +372,34 @@ class FakeTeacher:
 
     async def _perform(self, action: Action, body: bytes, writer: asyncio.StreamWriter) -> bool:
         await asyncio.sleep(action.delay)
-        if action.send == "hang":
+        if action.send in ("hang", "half_head", "half_body"):
+            writer.write(_begun(action, _parsed(body)))
             await self._stop.wait()
-        if action.send in ("reset", "reset_unread", "hang"):
+        if action.send in ("reset", "reset_unread", "hang", "half_head", "half_body"):
             return _reset(writer)
         async for piece in _pieces(action, _parsed(body)):
             writer.write(piece)
             await writer.drain()
+        self.answered += 1
         return action.send != "truncated" and not action.close
 
 
 # ---- the wire
 
 
+def _begun(action: Action, request: Json) -> bytes:
+    """As much of an answer as leaves before a silence."""
+    body = action.body(request)
+    start = _start(action, {"content-length": str(len(body))})
+    if action.send == "half_head":
+        return start[: len(start) // 2]
+    return start + body[: len(body) // 2] if action.send == "half_body" else b""
+
+
 async def _pieces(action: Action, request: Json) -> AsyncIterator[bytes]:
+    if action.send == "wire":
+        yield action.body(request)
+        return
     if action.send == "huge":
         yield _start(action, {"transfer-encoding": "chunked"})
         for chunk in _huge_chunks(request, action.size):

@@ -101,7 +101,10 @@ def test_every_filter_says_what_it_drops() -> None:
         assert function.__doc__, name
 
 
-@pytest.mark.parametrize("path", ["README.md", "docs/design.md", "docs/log.md", "CHANGELOG.md"])
+@pytest.mark.parametrize(
+    "path",
+    ["README.md", "docs/design.md", "docs/log.md", "docs/reliability.md", "CHANGELOG.md"],
+)
 def test_links_lead_somewhere(path: str) -> None:
     text = (ROOT / path).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#:]+)\)", text):

@@ -203,6 +203,10 @@ def test_a_server_that_repeats_the_key_does_not_get_it_stored(tmp_path: Path, wh
     assert CANARY not in f"{found.raw!r} {found.result} {found.headers}"
 
 
+def http_date(later: float) -> str:
+    return format_datetime(datetime.fromtimestamp(NOW + later, UTC), usegmt=True)
+
+
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
@@ -216,9 +220,12 @@ def test_a_server_that_repeats_the_key_does_not_get_it_stored(tmp_path: Path, wh
         ({"retry-after": "nan"}, None),
         ({"retry-after": "inf"}, None),
         ({"retry-after": "soon"}, None),
-        ({"retry-after": format_datetime(datetime.fromtimestamp(NOW + 30, UTC), usegmt=True)}, 30),
-        ({"retry-after": format_datetime(datetime.fromtimestamp(NOW - 30, UTC), usegmt=True)}, 0),
+        ({"retry-after": http_date(30)}, 30),
+        ({"retry-after": http_date(-30)}, 0),
         ({"retry-after": "Mon, 99 Foo 2026 00:00:00 GMT"}, None),
+        ({"retry-after": http_date(90), "date": http_date(60)}, 30),
+        ({"retry-after": http_date(-90), "date": http_date(-100)}, 10),
+        ({"retry-after": http_date(30), "date": "yesterday"}, 30),
     ],
 )  # fmt: skip
 def test_retry_after_is_read_in_all_its_forms(headers: dict[str, str], seconds: float) -> None:

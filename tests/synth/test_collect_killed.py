@@ -4,97 +4,42 @@ The teacher runs in a process of its own and writes what it billed to a log of i
 not the ledger, says whether anything was paid for twice or forgotten.
 """
 
-import hashlib
-import json
-import random
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from synth.audit import findings
-from synth.ledger import unpack
 from tests import fake_teacher as fake
-from tests.command import environment, spiritsafe, start
+from tests.command import SPIRITSAFE, environment, spiritsafe, start
 from tests.fake_teacher import FakeTeacher, status
-from tests.synth.parts import asked, opened, project
+from tests.synth.killing import kill_loop, outside, schedule
+from tests.synth.oracle import Oracle, journal_of
+from tests.synth.parts import PRICED, asked, project
 
-ROWS = 120
-
-
-@dataclass
-class Outside:
-    """A teacher that outlives the client."""
-
-    base_url: str
-    log: Path
-
-    def billed(self) -> Counter[str]:
-        lines = self.log.read_text().splitlines() if self.log.exists() else []
-        return Counter(one["digest"] for one in map(json.loads, lines) if one["billed"])
+ROWS, KILLS = 400, 8
 
 
-@pytest.fixture
-def outside(tmp_path: Path) -> Iterator[Outside]:
-    log = tmp_path / "billed.jsonl"
-    child = subprocess.Popen(
-        [sys.executable, "-m", "tests.fake_teacher", "--script", __name__ + ":script",
-         "--log", str(log)],
-        stdout=subprocess.PIPE, text=True, env=environment(),
-    )  # fmt: skip
-    assert child.stdout is not None
-    yield Outside(child.stdout.readline().strip(), log)
-    child.terminate()
-    child.communicate()
-
-
-def script(index: int, request: fake.Json) -> fake.Action:
-    """Slow enough to be killed in the middle, with refusals and lost replies among the answers."""
-    chance = random.Random(f"killed {index}").random()
-    if chance < 0.1:
-        return status(429, headers={"retry-after-ms": "20"})
-    return fake.reset(delay=0.02) if chance < 0.15 else fake.answer(delay=0.05 + chance / 10)
-
-
-def bodies(path: Path, sql: str) -> set[str]:
-    """The digests of the request bodies that a query of the ledger gives."""
-    return {hashlib.sha256(unpack(bytes(row[0]))).hexdigest() for row in asked(path, sql)}
-
-
-SENT = "SELECT body FROM request JOIN attempt USING (key)"
-UNKNOWN = "SELECT body FROM request JOIN state USING (key) WHERE class = 'unknown'"
-ANSWERED = "SELECT body FROM request JOIN completion USING (key)"
-
-
-def test_kill_9_at_any_moment_pays_nothing_twice_and_forgets_nothing(
-    tmp_path: Path, outside: Outside
-) -> None:
-    home, chance = tmp_path / "home", random.Random(7)
-    path = project(home, outside.base_url, rows=ROWS, limits={"concurrency": 8})
-    spiritsafe("collect", path, "--set", "prompts.limit=2", code=None)
-    for _ in range(8):
-        before = outside.billed().total()
-        child = start("collect", path, cwd=home, log=tmp_path / "said.log")
-        while child.poll() is None and outside.billed().total() < before + chance.randint(1, 14):
-            time.sleep(chance.random() / 100)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        billed = outside.billed()
-        assert max(billed.values()) == 1
-        assert billed.keys() <= bodies(path, SENT)
-        with opened(path) as ledger:
-            assert findings(ledger, home) == []
-    spiritsafe("collect", path, code=1)
-    answered, unknown = bodies(path, ANSWERED), bodies(path, UNKNOWN)
-    assert len(answered) + len(unknown) == ROWS
-    assert answered <= outside.billed().keys() <= answered | unknown
-    assert max(outside.billed().values()) == 1
+def test_kill_9_at_any_moment_pays_nothing_twice_and_forgets_nothing(tmp_path: Path) -> None:
+    """The same loop with 50 kills over 2,000 requests, beside a client of the usual kind:
+    benchmarks/kills.py."""
+    with outside(tmp_path / "billed.jsonl") as server:
+        path = project(tmp_path / "home", server.base_url, rows=ROWS,
+                       limits={"concurrency": 8, **PRICED})  # fmt: skip
+        oracle = Oracle(path, journal_of(server.log))
+        command = [*SPIRITSAFE, "collect", str(path)]
+        kills = schedule(7, KILLS)
+        killed = kill_loop(command, server, kills, log=tmp_path / "said", after=oracle.holds)
+        spiritsafe("collect", path, code=1)
+        oracle.holds()
+        oracle.is_complete(ROWS)
+        asked_before = server.count()
+        spiritsafe("collect", path, code=1)
+        assert server.count() == asked_before
+    assert killed >= KILLS - 1
+    assert 0 < oracle.unknown() < ROWS / 2
 
 
 def test_an_interrupt_drains_and_the_next_run_finishes(tmp_path: Path) -> None:

@@ -79,3 +79,24 @@ def test_a_line_is_not_broken_in_a_pipe(time_: Time) -> None:
     shown, file = display(time_)
     shown.say("word " * 60)
     assert file.getvalue().count("\n") == 1
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_details_are_asked_when_drawn_and_not_for_every_unit(
+    time_: Time, *, terminal: bool
+) -> None:
+    asked = 0
+
+    def details() -> list[str]:
+        nonlocal asked
+        asked += 1
+        return ["3 kept", HOSTILE + "\x1b[2J"]
+
+    shown, file = display(time_, terminal=terminal)
+    with shown.step("collect", 5000, details) as step:
+        for _ in range(5000):
+            step.advance()
+    assert 0 < asked < 500
+    assert "3 kept" in file.getvalue()
+    assert "[red]alarm[/red]" in file.getvalue()
+    assert "\x1b[2J" not in file.getvalue()

@@ -9,14 +9,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from policy.errors import LedgerBroken
-from synth.ledger import Ledger
+from synth.ledger import Ledger, read_head
 from tests.command import environment
+from tests.synth.parts import attempt_row, call
 
 APPEND = """
 import asyncio, os, resource, signal, sys, time
@@ -87,20 +89,119 @@ def test_a_lost_write_ahead_log_is_noticed(tmp_path: Path) -> None:
         open_(path)
 
 
-def test_a_damaged_write_ahead_log_loses_nothing_in_silence(tmp_path: Path) -> None:
-    path, chance = tmp_path / "ledger.duckdb", random.Random(0)
-    last = killed(path, 60)
-    for number in range(12):
-        copy = tmp_path / f"{number}" / "ledger.duckdb"
-        copy.parent.mkdir()
-        for name in ("ledger.duckdb", "ledger.duckdb.wal", "ledger.head"):
-            shutil.copy(tmp_path / name, copy.parent / name)
-        log = Path(f"{copy}.wal")
-        data = bytearray(log.read_bytes())
-        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
-        log.write_bytes(data[: chance.randrange(len(data))] if number % 3 == 0 else data)
-        with contextlib.suppress(LedgerBroken), open_(copy) as ledger:
-            assert ledger.size > last
+FILES = ("ledger.duckdb", "ledger.duckdb.wal", "ledger.head")
+
+
+def copies(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in FILES if (folder / name).exists()}
+
+
+def put(folder: Path, files: dict[str, bytes]) -> Path:
+    folder.mkdir()
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return folder / "ledger.duckdb"
+
+
+def flipped(data: bytes, chance: random.Random) -> bytes:
+    place = chance.randrange(len(data))
+    return data[:place] + bytes([data[place] ^ 1 << chance.randrange(8)]) + data[place + 1 :]
+
+
+def cut(data: bytes, chance: random.Random) -> bytes:
+    return data[: chance.randrange(len(data))]
+
+
+def blanked(data: bytes, chance: random.Random) -> bytes:
+    """A sector that never reached the disk."""
+    place = chance.randrange(len(data)) // 512 * 512
+    return data[:place] + bytes(len(data[place : place + 512])) + data[place + 512 :]
+
+
+@pytest.fixture(scope="module")
+def torn(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], int]:
+    """The files that a killed writer left, and the highest index that it was told is durable."""
+    folder = tmp_path_factory.mktemp("torn")
+    last = killed(folder / "ledger.duckdb", 60)
+    return copies(folder), last
+
+
+@pytest.mark.parametrize("damage", [flipped, cut, blanked])
+@pytest.mark.parametrize("name", ["ledger.duckdb", "ledger.duckdb.wal"])
+def test_damage_loses_nothing_in_silence_and_a_refusal_changes_nothing(
+    tmp_path: Path,
+    torn: tuple[dict[str, bytes], int],
+    name: str,
+    damage: Callable[[bytes, random.Random], bytes],
+) -> None:
+    """Either all that was acknowledged is there, or the ledger is refused, again and again, with
+    every byte as it was: what is damaged may still be mended."""
+    files, last = torn
+    chance, refused = random.Random(0), 0
+    for number in range(20):
+        damaged = {**files, name: damage(files[name], chance)}
+        path = put(tmp_path / f"{number}", damaged)
+        for _ in range(2):
+            try:
+                with open_(path) as ledger:
+                    assert ledger.size > last
+            except LedgerBroken as error:
+                refused += "\n" not in str(error)
+                left = copies(path.parent)
+                assert left == damaged
+    assert refused or name == "ledger.duckdb"
+
+
+def test_a_refused_ledger_opens_once_its_log_is_back(
+    tmp_path: Path, torn: tuple[dict[str, bytes], int]
+) -> None:
+    files, last = torn
+    path = put(tmp_path / "home", {**files, "ledger.duckdb.wal": files["ledger.duckdb.wal"][:999]})
+    with pytest.raises(LedgerBroken):
+        open_(path)
+    (tmp_path / "home" / "ledger.duckdb.wal").write_bytes(files["ledger.duckdb.wal"])
+    with open_(path) as ledger:
+        assert ledger.size > last
+
+
+def test_a_log_of_another_time_or_ledger_is_refused(
+    tmp_path: Path, torn: tuple[dict[str, bytes], int]
+) -> None:
+    """The files of a backup that was taken while a run went on do not belong together."""
+    files, _ = torn
+    killed(tmp_path / "ledger.duckdb", 80)
+    others = copies(tmp_path)
+    for number, name in enumerate(FILES):
+        path = put(tmp_path / f"{number}", {**others, name: files[name]})
+        with pytest.raises(LedgerBroken):
+            open_(path)
+
+
+def test_a_head_that_is_behind_is_caught_up(tmp_path: Path) -> None:
+    """A process may die between its commit and its head: the database proves that it goes on."""
+    path = tmp_path / "ledger.duckdb"
+    killed(path, 20)
+    behind = path.with_suffix(".head").read_bytes()
+    with open_(path) as ledger:
+        ledger.append_all([attempt_row(call(99))])
+        size = ledger.size
+    path.with_suffix(".head").write_bytes(behind)
+    with open_(path) as ledger:
+        assert ledger.size == size
+        assert read_head(path) == (size, ledger.root.hex())
+
+
+def test_a_row_that_was_taken_out_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.duckdb"
+    with open_(path) as ledger:
+        for number in range(5):
+            ledger.append_all([attempt_row(call(number))])
+    with duckdb.connect(str(path)) as other:
+        for table in ("leaf", "attempt"):
+            other.execute(f"DELETE FROM {table} WHERE seq = 4")
+        other.execute("DELETE FROM batch WHERE size = 5")
+    with pytest.raises(LedgerBroken, match="1 are lost"):
+        open_(path)
 
 
 def test_a_second_writer_gets_one_line_with_the_pid(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ def test_cached_tokens_are_cheaper_and_part_of_the_prompt() -> None:
 def test_an_own_price_goes_before_the_list() -> None:
     price = price_of("openai-api", "gpt-4o-mini", OwnPrice(input=0.3, output=1.2))
     assert (price.source, price.cost_nano(10**6, 10**6)) == ("own", 1_500_000_000)
+    assert price.named == "own 0.3/1.2"
 
 
 def test_a_teacher_of_ones_own_is_free() -> None:
