@@ -67,7 +67,7 @@ class Watch:
         self.rates = Rates(clock)
 
     def attach(self, step: Step) -> None:
-        """Where units are counted. The run begins here: a local teacher's start is no part of it."""
+        """Where units are counted. The run begins here: a local server's start is no part."""
         self._step = step
         self.rates = Rates(self._clock)
 
