@@ -65,14 +65,12 @@ def bench_of(project: Path, overrides: tuple[str, ...], events: str = "") -> "Be
     """Open the workbench of a project file."""
     import time
 
-    from rich.console import Console
-
     from synth.display import Display
     from synth.events import EventLog
     from synth.project import load
     from synth.steps import Bench
 
-    display = Display(Console(stderr=True))
+    display = Display.on(sys.stderr)
     loaded = load(project, overrides)
     log = EventLog.open(events, sys.stdout, time.time) if events else None
     return Bench(loaded, display, os.environ, events=log)

@@ -7,7 +7,8 @@ error: standard output is for results.
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO, cast
 
 from rich.console import Console, RenderableType
 from rich.progress import (
@@ -55,12 +56,39 @@ class Board(Progress):
             yield Text(f"  {plain(line)}", no_wrap=True, overflow="ellipsis", style="dim")
 
 
+class Screen:
+    """Standard error as rich writes to it. Where nobody is left to read it, a closed terminal or a
+    broken pipe, what is said is lost and the paid run goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """As many characters as were asked, written or not."""
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Now, if there is somebody to read it."""
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+
 class Display:
     """One progress display for a whole walk."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self.console = console
         self._clock = clock
+
+    @classmethod
+    def on(cls, stream: TextIO) -> "Display":
+        """On a stream that may go away."""
+        return cls(Console(file=cast(TextIO, Screen(stream))))
 
     @contextmanager
     def step(self, name: str, total: int, details: Details = _nothing) -> "Iterator[Step]":

@@ -259,7 +259,8 @@ def run(bench: Bench) -> Walked:
 
 
 def collect_blocking(bench: Bench, ledger: Ledger, ready: Ready) -> Collected:
-    """Collect with Ctrl-C understood: the first one drains, the second one stops at once."""
+    """Collect with Ctrl-C understood: the first one drains, the second one stops at once. A closed
+    terminal is one too."""
 
     async def main() -> Collected:
         loop, stop = asyncio.get_running_loop(), Stop()
@@ -272,8 +273,9 @@ def collect_blocking(bench: Bench, ledger: Ledger, ready: Ready) -> Collected:
             stop.interrupted = True
             bench.display.say("stopping: waiting for what is in flight (again to stop at once)")
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, interrupted)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a shell's background
+                loop.add_signal_handler(number, interrupted)
         try:
             return await task
         except asyncio.CancelledError:

@@ -63,11 +63,13 @@ class Watch:
         self._answers = 0
         self._failed: Counter[str] = Counter()
         self._examples: dict[str, str] = {}
+        self._clock = clock
         self.rates = Rates(clock)
 
     def attach(self, step: Step) -> None:
-        """Where units are counted."""
+        """Where units are counted. The run begins here: a local server's start is no part."""
         self._step = step
+        self.rates = Rates(self._clock)
 
     def __call__(self, event: Event) -> None:
         """One event of the collection."""

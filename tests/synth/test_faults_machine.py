@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import pty
 import random
 import resource
 import shutil
@@ -243,7 +244,7 @@ def in_flight(server: FakeTeacher, path: Path, log: Path) -> subprocess.Popen[by
     return child
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_with_fifty_in_flight_settles_them_all(
     tmp_path: Path, fifty: tuple[FakeTeacher, Path], number: int
 ) -> None:
@@ -274,6 +275,44 @@ def test_a_second_signal_stops_at_once_and_fifty_are_held(
     assert "50 have a lost outcome" in spiritsafe("collect", path, code=1).out
     oracle.holds()
     oracle.is_complete(200)
+
+
+def test_a_run_under_nohup_ignores_the_end_of_its_terminal(
+    tmp_path: Path, fifty: tuple[FakeTeacher, Path]
+) -> None:
+    server, path = fifty
+    child = subprocess.Popen(
+        [*SPIRITSAFE, "collect", str(path)], env=environment(), stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )  # fmt: skip
+    while len(server.seen) < 50:
+        time.sleep(0.01)
+    child.send_signal(signal.SIGHUP)
+    assert child.wait(timeout=60) == 0
+    assert server.billed == 200
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_screen_that_nobody_reads_any_more_costs_no_answer(
+    tmp_path: Path, *, terminal: bool
+) -> None:
+    """`collect 2>&1 | head -1`, or a window that was closed; later there is something to say."""
+
+    def script(index: int, request: fake.Json) -> fake.Action:
+        return fake.html() if index in (20, 40) else answer(delay=0.1)
+
+    with FakeTeacher(script) as server:
+        path = project(tmp_path, server.base_url, rows=60)
+        ours, theirs = pty.openpty() if terminal else os.pipe()
+        child = subprocess.Popen([*SPIRITSAFE, "collect", str(path)], stdout=theirs, stderr=theirs,
+                                 env={**environment(), "TERM": "xterm"})  # fmt: skip
+        os.close(theirs)
+        while len(server.seen) < 5:
+            time.sleep(0.01)
+        os.close(ours)
+        child.wait(timeout=60)
+    assert server.billed == len(server.counts) == 60
+    assert outcomes(path) == {("ok", ""): 58, (OutcomeClass.BILLED_BAD, "html"): 2}
 
 
 # ---- money and words
