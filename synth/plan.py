@@ -19,6 +19,7 @@ from synth.teachers import ADAPTERS
 from synth.turns import pictures_of, words_of
 from synth.wire import Call
 
+AROUND = 1000  # tokens; Anthropic documents up to 530 for its own words around tools
 TERMINAL = ("bad_request", "content_filter")
 """Refusals that the same request would meet again: not sent again by itself."""
 
@@ -72,10 +73,13 @@ def render(teacher: Teacher, sampling: Sampling, prompt: Prompt, sample: int, ba
 
 
 def _most_tokens(teacher: Teacher, sampling: Sampling, prompt: Prompt) -> int:
-    """A bound for the reserve: no tokenizer makes more tokens than there are bytes."""
+    """A bound for the reserve: no tokenizer makes more tokens than there are bytes. A schema and
+    tools go into the prompt, with a few hundred tokens around them."""
     text = sum(len(words_of(message).encode()) + 16 for message in prompt.teacher)
-    tools = sum(len(tool.model_dump_json()) + 64 for tool in sampling.tools)
-    return text + tools + teacher.image_tokens * pictures_of(prompt.teacher)
+    tools = sum(len(tool.model_dump_json().encode()) + AROUND for tool in sampling.tools)
+    schema = sampling.json_schema if sampling.response_format == "json_schema" else None
+    asked = len(json.dumps(schema).encode()) + AROUND if schema else 0
+    return text + tools + asked + teacher.image_tokens * pictures_of(prompt.teacher)
 
 
 def request_key(base: str, path: str, body: bytes, sample: int) -> str:

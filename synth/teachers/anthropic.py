@@ -51,7 +51,7 @@ _CHOICES = {"auto": "auto", "none": "none", "required": "any"}
 
 def path(teacher: Teacher) -> str:
     """`/v1/messages`, or `/messages` where the base URL names the version."""
-    return versioned(teacher, "/messages")
+    return versioned(teacher, "/messages", "/v1", last=True)
 
 
 def credentials(key: str) -> tuple[tuple[str, str], ...]:

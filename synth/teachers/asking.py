@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from policy.terms import HOME
 from synth.config import Sampling, Teacher
 
-_VERSION = re.compile(r"/v\d+[a-z0-9]*(/|$)")
+_VERSION = re.compile(r"/v\d+[a-z0-9]*(?=/|$)")
 
 
 class Lack(NamedTuple):
@@ -22,10 +22,12 @@ class Lack(NamedTuple):
     fix: str
 
 
-def versioned(teacher: Teacher, path: str, version: str = "/v1") -> str:
-    """`path` below the version, which the base URL may or may not name already."""
-    named = _VERSION.search(urlsplit(teacher.base_url).path)
-    return path if named else version + path
+def versioned(teacher: Teacher, path: str, version: str, *, last: bool) -> str:
+    """`path` below the version, which the base URL may name already: as its last part, or anywhere
+    (Vertex AI puts project and place behind it)."""
+    base = urlsplit(teacher.base_url).path.rstrip("/")
+    named = _VERSION.findall(base)
+    return path if named and (not last or base.endswith(named[-1])) else version + path
 
 
 def at_home(teacher: Teacher) -> bool:

@@ -52,7 +52,7 @@ _OAUTH = "ya29."  # how every access token of Google begins; an API key never do
 def path(teacher: Teacher) -> str:
     """`/v1beta/models/MODEL:generateContent`, the version only where the base URL has none."""
     model = quote(teacher.model.removeprefix("models/"), safe="")
-    return versioned(teacher, f"/models/{model}:generateContent", "/v1beta")
+    return versioned(teacher, f"/models/{model}:generateContent", "/v1beta", last=False)
 
 
 def credentials(key: str) -> tuple[tuple[str, str], ...]:
