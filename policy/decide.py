@@ -19,6 +19,7 @@ from policy.decision import Code, Decision, Reason, build, join
 from policy.entry import Terms
 from policy.fixes import record_file
 from policy.names import name_faults
+from policy.own import STUDENT_OF
 from policy.records import Record
 from policy.rules import about
 from policy.terms import HOME, Register, split_version
@@ -35,7 +36,6 @@ __all__ = [
     "record_file",
 ]
 
-STUDENT_OF = "student-of("
 NO_STUDENT = {Purpose.EVALUATE, Purpose.PUBLISH_DATASET, Purpose.PUBLISH_BENCHMARK}
 
 

@@ -96,6 +96,9 @@ class Guardrails(Section):
     stopped: bool = False
     """The kill switch for everything."""
 
+    one_key_per_project: bool = True
+    """Whether a key that serves one project is refused in another."""
+
     def of(self, offering: str) -> OfferingRails | None:
         """The rails of an offering; None where it is not on the list."""
         name = split_version(offering)[0]
@@ -121,8 +124,8 @@ class Used(NamedTuple):
     rows: int = 0
 
 
-NO_RAILS = Guardrails(offerings={"*": OfferingRails()})
-"""An organisation that set none: the terms and the project's own limits still hold."""
+NO_RAILS = Guardrails(offerings={"*": OfferingRails(reasoning=True)})
+"""An organisation that set none: the terms and the project's own words still hold."""
 
 
 def read_guardrails(path: Path) -> Guardrails:

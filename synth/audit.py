@@ -1,19 +1,24 @@
 """Audit: walk from a row or a student back to the request, the terms and the decision.
 
 lineage_of_row(ledger, datasets, "b77-0007")   -> the walk, oldest first
+rows_by_terms(ledger, register, today)         -> which rows under which pin
 findings(ledger, home)                         -> everything that does not verify
 """
 
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+from policy.decide import decide_offering
 from policy.digest import file_digest
 from policy.errors import BadInput, SpiritSafeError
 from policy.keys import parse_public_key
 from policy.manifest import MANIFEST, read_manifest
+from policy.terms import Register, Terms
+from policy.use import Use
 from policy.verify import (
     Finding,
     LogRow,
@@ -22,6 +27,7 @@ from policy.verify import (
     verify_log,
     verify_run,
 )
+from synth.breaker import CLEARANCE, FOLDER, KEY
 from synth.checkpoints import notes, public_key
 from synth.ledger import Ledger, unpack
 from synth.plan import request_key
@@ -167,6 +173,9 @@ def _receipts(ledger: Ledger, home: Path) -> Iterator[Finding]:
     rows = ledger.rows("SELECT kind, name, digest, file FROM receipt ORDER BY seq")
     latest = {(of, name): (digest, file) for of, name, digest, file in rows}
     for (of, name), (digest, file) in latest.items():
+        if of in (CLEARANCE, KEY):
+            yield from _clearance(home, name, file if of == CLEARANCE else "")
+            continue
         folder = home / _PLACES.get(of, "runs") / name
         this = f"{folder.parent.name}/{name}"
         try:
@@ -178,6 +187,16 @@ def _receipts(ledger: Ledger, home: Path) -> Iterator[Finding]:
             yield Finding(this, "is not the one that the log names")
         elif file_digest(folder / MANIFEST) != file:
             yield Finding(f"{this}/{MANIFEST}", "is altered: the log names other bytes")
+
+
+def _clearance(home: Path, attempt: str, file: str) -> Iterator[Finding]:
+    if not file:
+        return  # a key's fingerprint, or a key that ended it: the log holds it whole
+    path = home / FOLDER / f"{attempt}.toml"
+    if not path.is_file():
+        yield Finding(f"{FOLDER}/{attempt}.toml", "is missing")
+    elif file_digest(path) != file:
+        yield Finding(f"{FOLDER}/{attempt}.toml", "is altered: the log names other bytes")
 
 
 def _directories(folder: Path) -> list[Path]:
@@ -198,6 +217,54 @@ def lineage_of_row(ledger: Ledger, prompt_id: str) -> Walk:
             f"no request was ever made for row {prompt_id!r}", fix="`spiritsafe show` lists rows"
         )
     return [_walk(ledger, attempt) for attempt in attempts]
+
+
+def rows_by_terms(ledger: Ledger, register: Register, today: date) -> list[dict[str, Any]]:
+    """Which rows were collected under which pin of which terms, the oldest first. `state` says what
+    became of that entry: in force, superseded, or no longer in the register, word for word."""
+    entries = {entry.pin: entry for entry in register.all()}
+    found = []
+    for offering, pin, first, last, sent, answers, nano, rows in ledger.rows(
+        "SELECT offering, terms_pin, min(at_ms), max(at_ms), count(*),"
+        " count(*) FILTER (class = 'ok'), sum(committed_nano)::BIGINT,"
+        " list(prompt_id || '#' || sample ORDER BY prompt_id, sample) FILTER (class = 'ok')"
+        " FROM state GROUP BY ALL ORDER BY min(seq)"
+    ):
+        known = [entries[one] for one in pin.split(", ") if one in entries]
+        now = decide_offering(Use(), register, offering, today).terms_pin
+        found.append(
+            {
+                "offering": offering,
+                "terms_pin": pin,
+                "entry": ", ".join(entry.label for entry in known),
+                "state": _standing(pin, now, known, register),
+                "pin_now": now,
+                "collected": [first, last],
+                "sent": sent,
+                "answers": answers,
+                "cost_nano": nano,
+                "decisions": [
+                    digest
+                    for (digest,) in ledger.rows(
+                        "SELECT DISTINCT decision FROM attempt WHERE offering = ? AND terms_pin = ?"
+                        " ORDER BY decision",
+                        [offering, pin],
+                    )
+                ],
+                "rows": rows or [],
+            }
+        )
+    return found
+
+
+def _standing(pin: str, now: str, known: Sequence[Terms], register: Register) -> str:
+    """A joined pin names every text that bound, so it stands only if all of them do."""
+    if len(known) < len(pin.split(", ")):
+        return "another text than any in today's register"
+    stale = [register.stale[entry.pin] for entry in known if entry.pin in register.stale]
+    if stale:
+        return f"stale: {stale[0]}"
+    return "in force" if pin == now else "superseded"
 
 
 def _walk(ledger: Ledger, attempt: tuple[Any, ...]) -> dict[str, Any]:

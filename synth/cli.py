@@ -90,31 +90,22 @@ def init(folder: Path, template: str) -> None:
 def check(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Say what the terms say, and what a run would ask for and cost. Sends nothing."""
     from policy.permit import refusal
-    from policy.terms import Level
-    from synth.screens import check_screen, check_values, purposes_screen
-    from synth.steps import (
-        alternatives,
-        check_address,
-        decision_of,
-        decisions_by_purpose,
-        estimate,
-    )
+    from synth import screens
     from synth.walk import lessons_of
 
     bench = bench_of(project, overrides)
     lessons_of(bench)
-    decision, expected = decision_of(bench), estimate(bench)
-    allowed = decision.level <= Level.ALLOW_WITH
+    found = screens.check(bench)
     if as_json:
-        emit(check_values(bench, decision, expected))
+        emit(screens.check_values(found))
     else:
-        others = () if allowed else alternatives(bench)
-        click.echo(refusal(decision, others))
-        click.echo(purposes_screen(decisions_by_purpose(bench)))
-        click.echo(check_screen(bench, expected))
-    check_address(bench)
-    if not allowed:
-        sys.exit(3)
+        click.echo(screens.terms_line(bench, found.decision))
+        click.echo(refusal(found.decision, found.others))
+        click.echo(screens.missing_screen(found))
+        click.echo(screens.purposes_screen(found.purposes))
+        click.echo(screens.check_screen(found))
+    if found.code:
+        sys.exit(found.code)
 
 
 @cli.command()
@@ -136,6 +127,23 @@ def collect(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
         click.echo(collected_screen(collected))
     if collected.incomplete:
         sys.exit(1)
+
+
+@cli.command()
+@project_options
+@click.option("--by", required=True, help="The person who looked at it.")
+@click.option("--because", required=True, help="What they found, and why it may go on.")
+def resume(project: Path, overrides: tuple[str, ...], by: str, because: str) -> None:
+    """Say that a person has looked at a refusal (401, 403, policy), so that it may go on."""
+    from synth.breaker import clear
+    from synth.checkpoints import checkpoint
+
+    bench = bench_of(project, overrides)
+    offering, home = bench.project.sections.teacher.offering, bench.project.home
+    with bench.open() as ledger:
+        path = clear(ledger, home, offering, by, because, bench.today)
+        checkpoint(ledger, home)
+    click.echo(f"{path} is written; `spiritsafe collect` goes on")
 
 
 @cli.command(name="filter")
@@ -223,15 +231,26 @@ def card(project: Path, overrides: tuple[str, ...], run_name: str) -> None:
 @project_options
 @click.option("--row", default="", help="Lineage of this prompt's rows.")
 @click.option("--run", "run_name", default="", help="Lineage of this run's student.")
+@click.option("--terms", "by_terms", is_flag=True, help="Which rows under which pin of the terms.")
 @json_option
 def audit(
-    project: Path, overrides: tuple[str, ...], row: str, run_name: str, as_json: bool
+    project: Path,
+    overrides: tuple[str, ...],
+    row: str,
+    run_name: str,
+    by_terms: bool,
+    as_json: bool,
 ) -> None:
     """Walk from a row or a student back to the request, the terms and the decision."""
-    from synth.audit import lineage_of_row, lineage_of_run
-    from synth.screens import row_screen, run_screen
+    from synth.audit import lineage_of_row, lineage_of_run, rows_by_terms
+    from synth.screens import by_terms_screen, row_screen, run_screen
 
     bench = bench_of(project, overrides)
+    if by_terms:
+        with bench.open() as ledger:
+            groups = rows_by_terms(ledger, bench.register, bench.today)
+        emit(groups) if as_json else click.echo(by_terms_screen(groups))
+        return
     if row:
         with bench.open() as ledger:
             walk = lineage_of_row(ledger, row)

@@ -26,6 +26,7 @@ from synth.ledger import Ledger
 from synth.pacing import Budget, Pace, Sleep
 from synth.plan import Plan
 from synth.pricing import Price
+from synth.reasoning import without_reasoning
 from synth.rows import AttemptRow, OutcomeRow
 from synth.stop import Stop, fatal_error
 from synth.teachers import ADAPTERS
@@ -66,6 +67,8 @@ class Collection:
     clock: Callable[[], float]
     """Wall clock, seconds."""
     monotonic: Callable[[], float]
+    keep_reasoning: bool = False
+    """Whether the terms list it as output, and the project asks for it."""
     sleep: Sleep = asyncio.sleep
     random_bytes: Callable[[int], bytes] = os.urandom
     chance: random.Random = field(default_factory=random.Random)
@@ -79,6 +82,8 @@ class Summary:
     answers: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     ignored: Counter[str] = field(default_factory=Counter)
+    withheld: int = 0
+    """Replies whose reasoning was not kept."""
     cost_nano: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -243,7 +248,12 @@ class _Run:
         return attempt
 
     def _checked(self, reply: Reply) -> Reply:
-        """A completion of another model than the permitted one is no completion."""
+        """A completion of another model than the permitted one is no completion, and what the
+        terms do not list as output is not kept."""
+        if not self.its.keep_reasoning:
+            given = reply
+            reply = without_reasoning(given)
+            self.summary.withheld += reply is not given
         result = reply.result
         teacher = self.its.teacher
         if not isinstance(result, Completion) or not served_wrongly(

@@ -15,9 +15,10 @@ from typing import Any
 from policy.decide import Decision, join
 from policy.errors import BadInput, PolicyDenied
 from policy.manifest import read_manifest
+from policy.own import is_own_server
 from policy.permit import Action, Permit, require
 from policy.rows import Origin, decide_then_and_now
-from policy.terms import HOME, Level
+from policy.terms import Level
 from policy.use import Given
 from synth.steps import Bench
 
@@ -49,7 +50,7 @@ def _group(bench: Bench, teacher: dict[str, Any], given: Given) -> Group:
     """Every day and served model of the group is asked, then and now."""
     use, offering = bench.project.sections.use, str(teacher["offering"])
     # A server of one's own is named as one likes; the licence of its weights is what was declared.
-    own = offering.endswith(HOME)
+    own = is_own_server(offering)
     served_models = [""] if own else teacher["served_models"] or [""]
     origins = [
         Origin(

@@ -4,19 +4,20 @@
     guard.admit(reserve_nano, tokens)      # BudgetReached above a hard cap, before anything is sent
 
 `guardrails.toml` lies beside the project file or one directory above, where one file serves many
-projects. Usage is counted from the ledger, so caps outlive a restart.
+projects: its caps are counted over all of them, from their ledgers, so that they outlive a restart.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from policy.guardrails import (
     FILE,
     NO_RAILS,
+    UNITS,
     Asked,
     Guardrails,
-    Used,
     check_asked,
     check_caps,
     check_prompt,
@@ -28,16 +29,21 @@ from policy.use import Use
 from synth.ledger import Ledger
 from synth.prompts import Prompt
 from synth.turns import words_of
+from synth.usage import BOOK, NOTHING, Book, Line, total
 
 DAY_MS = 86_400_000
 
 
+def rails_folder(folder: Path) -> Path | None:
+    """Where the organisation's file lies: beside the project file or one directory above."""
+    places = (folder, folder.resolve().parent)
+    return next((place for place in places if (place / FILE).is_file()), None)
+
+
 def rails_of(folder: Path) -> Guardrails:
     """The organisation's rails, or none where no file says any."""
-    for place in (folder, folder.resolve().parent):
-        if (place / FILE).is_file():
-            return read_guardrails(place / FILE)
-    return NO_RAILS
+    place = rails_folder(folder)
+    return NO_RAILS if place is None else read_guardrails(place / FILE)
 
 
 def check_use(rails: Guardrails, use: Use, offering: str, model: str, terms: Terms | None) -> None:
@@ -56,53 +62,121 @@ def check_prompts(
             check_prompt(words_of(message), offering, terms)
 
 
-@dataclass(slots=True)
 class Guard:
-    """What a day's caps leave, counted as requests go out."""
+    """What a day's caps leave, counted as requests go out: over all projects below one file."""
 
-    rails: Guardrails
-    offering: str
-    warn: Callable[[str], None]
-    requests: int = 0
-    tokens: int = 0
-    nano: int = 0
-    rows: int = 0
-    warned: str = ""
+    def __init__(
+        self,
+        rails: Guardrails,
+        offering: str,
+        warn: Callable[[str], None],
+        *,
+        clock: Callable[[], float] = time.time,
+        own: str = "",
+        line: Line = NOTHING,
+        book: Book | None = None,
+    ) -> None:
+        self._rails = rails
+        self._offering = offering
+        self._warn = warn
+        self._clock = clock
+        self._own = own
+        self._line = line
+        self._book = book
+        self._day = self._today()
+        self._in_flight = 0
+        self._of_yesterday = 0
+        self._warned = ""
 
     @classmethod
     def of(
-        cls, rails: Guardrails, offering: str, ledger: Ledger, warn: Callable[[str], None]
+        cls,
+        rails: Guardrails,
+        offering: str,
+        ledger: Ledger,
+        warn: Callable[[str], None],
+        *,
+        folder: Path | None = None,
     ) -> "Guard":
-        """Start from what the ledger says was used since midnight, UTC."""
-        midnight = ledger.now() // DAY_MS * DAY_MS
-        used = ledger.one(
-            "SELECT count(*), COALESCE(sum(o.prompt_tokens + o.completion_tokens), 0)::BIGINT,"
-            " COALESCE(sum(s.committed_nano), 0)::BIGINT, count(*) FILTER (s.class = 'ok')"
-            " FROM state s LEFT JOIN outcome o ON o.attempt = s.id"
-            " WHERE s.offering = ? AND s.at_ms >= ?",
-            [offering, midnight],
+        """Start from what the ledger says was used since midnight, UTC. `folder` is where the
+        organisation's file lies: its other projects count there."""
+        guard = cls(
+            rails,
+            offering,
+            warn,
+            clock=lambda: ledger.now() / 1000,
+            own=ledger.id,
+            line=_used_today(ledger, offering),
+            book=Book(folder / BOOK) if folder and _capped(rails, offering) else None,
         )
-        requests, tokens, nano, rows = (int(value) for value in used)
-        return cls(rails, offering, warn, requests, tokens, nano, rows)
+        guard._change(NOTHING)  # as the ledger has it, whatever a crash left in the book
+        return guard
+
+    def close(self) -> None:
+        """Release the organisation's book."""
+        if self._book:
+            self._book.close()
 
     def admit(self, reserve_nano: int, tokens: int) -> None:
         """Count one request before it is sent, at its reserve. Raises BudgetReached."""
-        used = Used(
-            self.requests + 1,
-            self.tokens + tokens,
-            (self.nano + reserve_nano) / 10**9,
-            self.rows + 1,
-        )
-        soft = check_caps(self.rails, self.offering, used)
-        if soft and soft.split(" ")[0] != self.warned:
-            self.warned = soft.split(" ")[0]
-            self.warn(f"soft cap of {FILE}: {soft}")
-        self.requests += 1
-        self.tokens += tokens
-        self.nano += reserve_nano
-        self.rows += 1
+        self._turn_the_page()
+        soft = self._change(Line(1, tokens, reserve_nano, 1), check=True)
+        self._in_flight += 1
+        if soft and soft.split(" ")[0] != self._warned:
+            self._warned = soft.split(" ")[0]
+            self._warn(f"soft cap of {FILE}: {soft}")
 
     def settle(self, reserve_nano: int, billed_nano: int, reserved: int, used: int) -> None:
-        """Replace a reserve by what was used."""
-        self.nano += billed_nano - reserve_nano
-        self.tokens += used - reserved
+        """Replace a reserve by what was used. One of yesterday changes nothing today."""
+        self._turn_the_page()
+        if self._of_yesterday:
+            self._of_yesterday -= 1
+            return
+        self._in_flight -= 1
+        self._change(Line(0, used - reserved, billed_nano - reserve_nano, 0))
+
+    def _change(self, more: Line, *, check: bool = False) -> str:
+        """Add to this project's line, if the caps allow it; the soft cap that is passed."""
+        with self._others() as others:
+            line = total([self._line, more])
+            soft = ""
+            if check:
+                soft = check_caps(self._rails, self._offering, total([line, *others]).used)
+            self._line = line
+        return soft
+
+    @contextlib.contextmanager
+    def _others(self) -> Iterator[list[Line]]:
+        """What other projects used; after it, this project's line is in the book."""
+        if self._book is None:
+            yield []
+            return
+        with self._book.page(self._day, self._offering) as page:
+            yield [line for name, line in page.items() if name != self._own]
+            page[self._own] = self._line
+
+    def _turn_the_page(self) -> None:
+        if (today := self._today()) != self._day:
+            self._day, self._line, self._warned = today, NOTHING, ""
+            self._of_yesterday, self._in_flight = self._of_yesterday + self._in_flight, 0
+
+    def _today(self) -> int:
+        return int(self._clock() * 1000) // DAY_MS
+
+
+def _used_today(ledger: Ledger, offering: str) -> Line:
+    midnight = ledger.now() // DAY_MS * DAY_MS
+    used = ledger.one(
+        "SELECT count(*), COALESCE(sum(o.prompt_tokens + o.completion_tokens), 0)::BIGINT,"
+        " COALESCE(sum(s.committed_nano), 0)::BIGINT, count(*) FILTER (s.class = 'ok')"
+        " FROM state s LEFT JOIN outcome o ON o.attempt = s.id"
+        " WHERE s.offering = ? AND s.at_ms >= ?",
+        [offering, midnight],
+    )
+    return Line(*map(int, used))
+
+
+def _capped(rails: Guardrails, offering: str) -> bool:
+    found = rails.of(offering)
+    caps = (found.hard, found.soft) if found else ()
+    return any(getattr(one, unit) is not None for one in caps for unit in UNITS)

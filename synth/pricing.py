@@ -15,6 +15,7 @@ from genai_prices import Usage as PricedUsage
 from genai_prices import calc_price
 
 from policy.errors import BadInput
+from policy.own import is_own_server
 from synth.config import Price as OwnPrice
 
 NANO = Decimal(10**9)
@@ -67,7 +68,7 @@ def price_of(offering: str, model: str, own: OwnPrice | None) -> Price:
     """
     if own is not None:
         return Price(model, "own", input=Decimal(str(own.input)), output=Decimal(str(own.output)))
-    if offering.endswith("@self-host"):
+    if is_own_server(offering):
         return Price(model, "free")
     listed = Price(
         model, f"genai-prices {version('genai-prices')}", provider=_PROVIDERS.get(offering, "")

@@ -104,12 +104,12 @@ CREATE TABLE verdict (         -- rows of one attempt share the seq of their lea
     score      VARCHAR NOT NULL
 );
 
-CREATE TABLE receipt (         -- a frozen dataset or a finished run, by the digest of its manifest
+CREATE TABLE receipt (         -- a dataset, run or publication by its manifest; a clearance; a key's fingerprint
     seq    BIGINT PRIMARY KEY,
     kind   VARCHAR NOT NULL,
     name   VARCHAR NOT NULL,
     digest VARCHAR NOT NULL,
-    file   VARCHAR NOT NULL,   -- SHA-256 of manifest.json itself: its date and checkpoint too
+    file   VARCHAR NOT NULL,   -- SHA-256 of manifest.json or clearance itself; the salt of a key
     at_ms  BIGINT NOT NULL
 );
 

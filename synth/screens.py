@@ -1,21 +1,101 @@
 """What the verbs print: short screens for people, and the same values for machines."""
 
+import re
+import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from policy.decide import Decision
+from policy.errors import ExitCode, SpiritSafeError
+from policy.guardrails import FILE, UNITS
+from policy.own import is_own_server
+from policy.permit import WIDTH
+from policy.terms import Level, Terms
 from synth.audit import Walk
+from synth.guard import rails_of
 from synth.ledger import Ledger, spent_nano
 from synth.pricing import dollars
-from synth.steps import Bench, Collected, Estimate
+from synth.readiness import duration, missing, remedies
+from synth.secrets import WHERE as KEY_WHERE
+from synth.steps import (
+    Bench,
+    Collected,
+    Estimate,
+    alternatives,
+    decision_of,
+    decisions_by_purpose,
+    estimate,
+)
+from synth.wire import printable
+
+SHOWN_TEACHERS = 8
+SHOWN_ROWS = 6  # names of rows on a screen; --json has all
 
 
-def check_values(bench: Bench, decision: Decision, expected: Estimate) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """All that `check` found out."""
+
+    bench: Bench
+    decision: Decision
+    purposes: Sequence[Decision]
+    others: Sequence[str]
+    expected: Estimate
+    missing: Sequence[SpiritSafeError]
+
+    @property
+    def code(self) -> int:
+        """The exit code: what cannot be used, and before that what is denied. A key that is not set
+        is said and stops nobody from looking."""
+        if self.decision.level > Level.ALLOW_WITH:
+            return int(ExitCode.DENIED)
+        codes = [int(one.exit_code) for one in self.missing if one.where != KEY_WHERE]
+        return max(codes, default=0)
+
+
+def check(bench: Bench) -> Checked:
+    """Everything that `check` says; nothing is sent."""
+    decision = decision_of(bench)
+    allowed = decision.level <= Level.ALLOW_WITH
+    others = () if allowed else _few(alternatives(bench))
+    purposes = decisions_by_purpose(bench)
+    return Checked(bench, decision, purposes, others, estimate(bench), missing(bench))
+
+
+def _few(names: Sequence[str]) -> tuple[str, ...]:
+    """Hosted teachers first; the rest by number."""
+    ordered = sorted(names, key=lambda name: is_own_server(name))
+    more = len(ordered) - SHOWN_TEACHERS
+    rest = (f"{more} more (`spiritsafe terms list`)",) if more > 0 else ()
+    return (*ordered[:SHOWN_TEACHERS], *rest)
+
+
+def check_values(checked: Checked) -> dict[str, Any]:
     """`check --json`."""
+    bench, decision, expected = checked.bench, checked.decision, checked.expected
     limits = bench.project.sections.limits
+    takes = duration(bench, expected.requests)
     return {
         "decision": decision.model_dump(mode="json") | {"digest": decision.digest},
+        "terms": [
+            _terms_values(bench, terms)
+            for name in dict.fromkeys(reason.offering for reason in decision.reasons)
+            if (terms := bench.register.find(name, bench.today)) is not None
+        ],
+        "purposes": {
+            str(one.purpose): {
+                "level": one.level.name,
+                "clause": one.reasons[0].clause,
+                "obligations": list(one.obligations),
+            }
+            for one in checked.purposes
+        },
+        "missing": [
+            {"where": one.where, "message": one.message, "fix": one.fix} for one in checked.missing
+        ],
+        "remedies": remedies(decision, bench),
         "estimate": {
             "prompts": expected.prompts,
             "held_out": expected.held_out,
@@ -23,13 +103,61 @@ def check_values(bench: Bench, decision: Decision, expected: Estimate) -> dict[s
             "prompt_tokens": expected.prompt_tokens,
             "completion_tokens": expected.completion_tokens,
             "usd": None if expected.cost_nano is None else expected.cost_nano / 10**9,
+            "seconds": round(takes.seconds, 1),
+            "seconds_an_answer": round(takes.each, 3),
+            "seconds_are_measured": takes.measured,
         },
         "caps": {
             "budget_usd": limits.budget_usd,
             "concurrency": limits.concurrency,
             "requests_per_minute": limits.requests_per_minute or None,
+            "organisation": _rails_caps(bench),
         },
     }
+
+
+def _terms_values(bench: Bench, terms: Terms) -> dict[str, Any]:
+    return {
+        "entry": terms.label,
+        "pin": terms.pin,
+        "effective": terms.effective.isoformat(),
+        "reviewed": terms.review.on.isoformat(),
+        "review_expires": terms.review.expires.isoformat(),
+        "own": bench.register.is_own(terms),
+    }
+
+
+def terms_line(bench: Bench, decision: Decision) -> str:
+    """Which entries are in force: one, or every one that a decision joins."""
+    lines = []
+    for name in dict.fromkeys(reason.offering for reason in decision.reasons):
+        terms = bench.register.find(name, bench.today)
+        if terms is None:
+            lines.append(f"Not registered: {name}. Silence is a denial")
+            continue
+        whose = "your own agreement" if bench.register.is_own(terms) else f"with {terms.entity}"
+        review = terms.review
+        lines.append(
+            f"In force  {terms.label}, {whose}, since {terms.effective};"
+            f" reviewed {review.on}, counts until {review.expires}"
+        )
+    return "\n".join([*lines, ""])
+
+
+def missing_screen(checked: Checked) -> str:
+    """What is to be supplied, and by which command or file; empty where nothing is."""
+    lines = [
+        _wrapped(
+            f"  {printable(one.where)}: {printable(one.message)}. {printable(one.fix)}", "    "
+        )
+        for one in checked.missing
+    ]
+    for command in remedies(checked.decision, checked.bench):
+        whole = re.sub(r"(--[a-z-]+) ", "\\1\N{NO-BREAK SPACE}", command)  # an option, its value
+        asked = _wrapped(f"    {whole}", "        ").replace("\n", " \\\n")
+        asked = asked.replace("\N{NO-BREAK SPACE}", " ")
+        lines += ["  what a named person then puts on record:", asked]
+    return "\n".join(["Missing", *lines, ""]) if lines else "Nothing is missing\n"
 
 
 def purposes_screen(decisions: Sequence[Decision]) -> str:
@@ -37,18 +165,24 @@ def purposes_screen(decisions: Sequence[Decision]) -> str:
     lines = [f"For other purposes, distribution {decisions[0].distribution}"]
     for decision in decisions:
         why = decision.reasons[0].clause or decision.reasons[0].code
-        lines.append(f"  {decision.level.name:<17} {decision.purpose:<28} {why}")
+        duties = f"; duties: {', '.join(decision.obligations)}" if decision.obligations else ""
+        line = f"  {decision.level.name:<17} {decision.purpose:<28} {why}{duties}"
+        lines.append(_wrapped(line, " " * 49))
     return "\n".join([*lines, ""])
 
 
-def check_screen(bench: Bench, expected: Estimate) -> str:
+def check_screen(checked: Checked) -> str:
     """What a whole collection would ask for, and the caps on it."""
+    bench, expected = checked.bench, checked.expected
     limits = bench.project.sections.limits
     cost = "no known price" if expected.cost_nano is None else dollars(expected.cost_nano)
     budget = "none" if limits.budget_usd is None else dollars(round(limits.budget_usd * 10**9))
     rate = (
         f", {limits.requests_per_minute:g} requests a minute" if limits.requests_per_minute else ""
     )
+    takes = duration(bench, expected.requests)
+    how = "measured here" if takes.measured else "assumed: nothing was timed yet"
+    caps = [f"  cap       {line}" for line in _rails_caps(bench)]
     return "\n".join(
         [
             "A whole collection",
@@ -57,9 +191,38 @@ def check_screen(bench: Bench, expected: Estimate) -> str:
             f"  tokens    about {expected.prompt_tokens:,} in, at most"
             f" {expected.completion_tokens:,} out",
             f"  money     at most about {cost}; budget {budget}",
+            f"  time      about {spell(takes.seconds)}, at {takes.each:.1f} s an answer ({how})",
             f"  pace      {limits.concurrency} at once{rate}",
+            *caps,
         ]
     )
+
+
+def _rails_caps(bench: Bench) -> list[str]:
+    """The organisation's caps on this offering."""
+    rails = rails_of(bench.project.folder).of(bench.project.sections.teacher.offering)
+    if rails is None:
+        return []
+    return [
+        f"{kind} {unit} = {cap:g} ({FILE})"
+        for kind, caps in (("hard", rails.hard), ("soft", rails.soft))
+        for unit in UNITS
+        if (cap := getattr(caps, unit)) is not None
+    ]
+
+
+def _wrapped(line: str, after: str) -> str:
+    return textwrap.fill(
+        line, WIDTH, subsequent_indent=after, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def spell(seconds: float) -> str:
+    """A time for people: `40 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def collected_values(collected: Collected) -> dict[str, Any]:
@@ -72,6 +235,7 @@ def collected_values(collected: Collected) -> dict[str, Any]:
         "answers": summary.answers,
         "failures": dict(summary.failures),
         "ignored_by_server": dict(summary.ignored),
+        "reasoning_withheld": summary.withheld,
         "unusable": work.unusable,
         "refused": work.refused,
         "unknown_held": [call.key for call in work.held],
@@ -95,6 +259,11 @@ def collected_screen(collected: Collected) -> str:
         lines.append(
             f"the server said yes to {name} and did not do it in {count} of {summary.answers}"
             f" answers: {_CONSEQUENCE.get(name, '')}"
+        )
+    if summary.withheld:
+        lines.append(
+            f"reasoning came with {summary.withheld} replies and was not kept: it is kept where the"
+            ' terms list it as output and [teacher] features has "reasoning"'
         )
     if work.unusable:
         lines.append(f"{work.unusable} were paid for and unusable; they are not asked again")
@@ -223,6 +392,28 @@ def run_screen(found: Mapping[str, Any]) -> str:
     lines.append(f"decided  {_level(found['decided_at_training'])} at training")
     lines.append(f"duties   {', '.join(found['obligations']) or 'none'}")
     return "\n".join(lines)
+
+
+def by_terms_screen(found: Sequence[Mapping[str, Any]]) -> str:
+    """Which rows were collected under which pin."""
+    lines = []
+    for one in found:
+        entry = f" ({one['entry']})" if one["entry"] else ""
+        rows = one["rows"]
+        shown = ", ".join(rows[:SHOWN_ROWS]) + (", …" if len(rows) > SHOWN_ROWS else "")
+        lines += [
+            f"{one['offering']}{entry}, {one['state']}",
+            f"  pin        {one['terms_pin']}",
+            f"  collected  {_when(one['collected'][0])} to {_when(one['collected'][1])}",
+            f"  requests   {one['sent']:,} sent, {one['answers']:,} answered,"
+            f" {dollars(one['cost_nano'])}",
+            f"  decisions  {', '.join(digest[:23] for digest in one['decisions'])}",
+            f"  rows       {shown or 'none'}",
+        ]
+        if one["pin_now"] != one["terms_pin"]:
+            lines.append(f"  today      {one['pin_now'] or 'no terms are in force'}")
+        lines.append("")
+    return "\n".join(lines).rstrip()
 
 
 def _level(decision: Mapping[str, Any] | None) -> str:

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from policy.errors import BadInput
 
+WHERE = "[teacher] api_key_env"
 _KEY = re.compile(r"[!-~]{3,512}")
 
 
@@ -47,13 +48,13 @@ def key_for(variable: str, environment: Mapping[str, str] = os.environ) -> Key:
     if not text:
         raise BadInput(
             f"the environment variable {variable} is not set",
-            where="[teacher] api_key_env",
+            where=WHERE,
             fix=f"export {variable}=… and run again",
         )
     if not _KEY.fullmatch(text):
         raise BadInput(
             f"the value of {variable} has spaces, line breaks or other unprintable characters",
-            where="[teacher] api_key_env",
+            where=WHERE,
             fix="copy the key again, without anything around it",
         )
     return Key(text)

@@ -19,10 +19,12 @@ from typing import Any
 from policy.decide import Decision, allowing, decide_offering
 from policy.errors import BadInput
 from policy.guardrails import Guardrails
+from policy.own import is_own_server
 from policy.permit import Action, Permit, require
 from policy.records import Record, read_records
 from policy.terms import Level, Register
 from policy.use import Given, Purpose, Use
+from synth.breaker import check_breaker
 from synth.checkpoints import checkpoint
 from synth.collect import Collection, Event, Summary, collect
 from synth.config import Variant
@@ -30,13 +32,15 @@ from synth.display import Display, Step
 from synth.filters import ROWWISE, Candidate, resolve
 from synth.filters.apply import Found, apply, candidates, live
 from synth.freeze import Frozen, Order, coverage_of, freeze
-from synth.guard import Guard, check_prompts, check_use, rails_of
+from synth.guard import Guard, check_prompts, check_use, rails_folder, rails_of
+from synth.key_binding import Owner, bind_key, bindings_of, check_key
 from synth.ledger import Ledger, record_decision, spent_nano
 from synth.pacing import Budget
 from synth.plan import Plan, plan, sort_out
 from synth.pricing import Price, dollars, price_of
 from synth.project import Project
 from synth.prompts import Prompt, load
+from synth.reasoning import asked_for, check_reasoning
 from synth.secrets import Key, key_for
 from synth.stop import Stop
 from synth.teachers import ADAPTERS, local
@@ -204,6 +208,8 @@ class Ready:
     prompts: list[Prompt]
     base: str
     rails: Guardrails
+    bindings: Path | None
+    """Where it is kept which project a key serves; None where that is nobody's concern."""
 
 
 def get_ready(bench: Bench) -> Ready:
@@ -216,19 +222,34 @@ def get_ready(bench: Bench) -> Ready:
         bench.register.find(teacher.offering, bench.today),
     )
     check_use(rails, sections.use, teacher.offering, teacher.model, terms)
+    check_reasoning(rails, sections.use, teacher, terms)
     check_address(bench)
     price = price_for(bench)
     prompts = prompts_of(bench)
     check_prompts(rails, teacher.offering, terms, prompts)
+    key = key_for(teacher.api_key_env, bench.environment)
+    bindings = _bindings(bench, rails)
+    if bindings and not bench.project.ledger.exists():
+        check_key(bindings, key, "")
     return Ready(
         permit=permit,
-        key=key_for(sections.teacher.api_key_env, bench.environment),
+        key=key,
         price=price,
-        cap_nano=_cap(bench, price),
+        cap_nano=cap_of(bench, price),
         prompts=prompts,
         base=base_of(bench),
         rails=rails,
+        bindings=bindings,
     )
+
+
+def _bindings(bench: Bench, rails: Guardrails) -> Path | None:
+    """A key for a server of one's own binds nobody."""
+    teacher = bench.project.sections.teacher
+    free = not teacher.api_key_env or is_own_server(teacher.offering)
+    if free or not rails.one_key_per_project:
+        return None
+    return bindings_of(rails_folder(bench.project.folder), bench.environment)
 
 
 async def collect_step(bench: Bench, ledger: Ledger, ready: Ready, stop: Stop) -> Collected:
@@ -241,10 +262,19 @@ async def collect_step(bench: Bench, ledger: Ledger, ready: Ready, stop: Stop) -
     checkpoint(ledger, home)  # whatever happens next, the log so far is signed
     if not work.todo:
         return Collected(work, Summary())
+    _look_before_sending(bench, ledger, ready)
     with contextlib.ExitStack() as stack:
         address = sections.teacher.base_url
         if not address:
             address = stack.enter_context(_served_here(bench)).base_url
+        guard = Guard.of(
+            ready.rails,
+            sections.teacher.offering,
+            ledger,
+            bench.display.say,
+            folder=rails_folder(bench.project.folder),
+        )
+        stack.callback(guard.close)
         client = open_client(
             address,
             ready.key,
@@ -262,7 +292,8 @@ async def collect_step(bench: Bench, ledger: Ledger, ready: Ready, stop: Stop) -
             base=ready.base,
             price=ready.price,
             budget=Budget(ready.cap_nano, spent_nano(ledger)),
-            guard=Guard.of(ready.rails, sections.teacher.offering, ledger, bench.display.say),
+            keep_reasoning=asked_for(sections.teacher),
+            guard=guard,
             on_event=_Watch(bench, shown, {prompt.id: prompt for prompt in ready.prompts}),
             clock=bench.clock,
             monotonic=time.monotonic,
@@ -275,6 +306,16 @@ async def collect_step(bench: Bench, ledger: Ledger, ready: Ready, stop: Stop) -
     return Collected(work, summary)
 
 
+def _look_before_sending(bench: Bench, ledger: Ledger, ready: Ready) -> None:
+    """The breaker, and the key's one project. Raises PolicyDenied."""
+    project, teacher = bench.project, bench.project.sections.teacher
+    offering = teacher.offering
+    check_breaker(ledger, project.home, offering, ready.key if teacher.api_key_env else None)
+    if ready.bindings:
+        owner = Owner(ledger.id, str(project.path.resolve()), offering)
+        bind_key(ready.bindings, ready.key, owner, bench.today)
+
+
 @contextlib.contextmanager
 def _served_here(bench: Bench) -> Iterator[local.Server]:
     project, teacher = bench.project, bench.project.sections.teacher
@@ -285,7 +326,8 @@ def _served_here(bench: Bench) -> Iterator[local.Server]:
         yield server
 
 
-def _cap(bench: Bench, price: Price) -> int | None:
+def cap_of(bench: Bench, price: Price) -> int | None:
+    """The money that this project may ever spend. Raises BadInput where a price has no budget."""
     budget = bench.project.sections.limits.budget_usd
     if budget is None and price.source != "free":
         raise BadInput(

@@ -51,7 +51,11 @@ def fatal_error(failure: Failure, teacher: Teacher) -> SpiritSafeError:
     match failure.kind:
         case "bad_key":
             fix = f"check {teacher.api_key_env or 'whether the server wants a key (api_key_env)'}"
-            return BadInput(f"the key was refused ({failure.message})", where=where, fix=fix)
+            return BadInput(
+                f"the key was refused ({failure.message})",
+                where=where,
+                fix=f"{fix}. It goes on with another key, or after `spiritsafe resume`",
+            )
         case "not_found":
             return BadInput(
                 f"no such model or path ({failure.message})",
@@ -82,11 +86,12 @@ def fatal_error(failure: Failure, teacher: Teacher) -> SpiritSafeError:
                 where=where,
                 fix="change it under [sampling], or max_tokens_field under [teacher]",
             )
-        case "forbidden":
+        case "forbidden" | "policy":
             return PolicyDenied(
                 f"the provider forbids it ({failure.message})",
                 where=where,
-                fix="ask the provider why; this is never retried around",
+                fix="ask the provider why; it goes on after `spiritsafe resume PROJECT --by NAME"
+                " --because TEXT`, and is never retried around",
             )
         case _:
             return BadInput(f"{failure.kind}: {failure.message}", where=where, fix="see [teacher]")

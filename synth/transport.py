@@ -16,6 +16,7 @@ import httpx2
 import openai
 
 from policy.errors import BadInput, PolicyDenied
+from policy.own import is_own_server
 from synth.secrets import Key
 
 USER_AGENT = "spiritsafe/0.1 (+distillation client; one account, within its limits)"
@@ -181,7 +182,7 @@ def check_base_url(base_url: str, offering: str, owner: Callable[[str], str | No
     if parts.scheme == "http" and not _private(host):
         raise BadInput(f"http to {host} would send the key in clear", where=where, fix="use https")
     actual = owner(host)
-    if actual is None and not offering.endswith("@self-host"):
+    if actual is None and not is_own_server(offering):
         raise PolicyDenied(
             f"{host} is not a known address of {offering}, so its terms may not be the ones that"
             " bind you",

@@ -93,6 +93,8 @@ def _terms(manifest: Mapping[str, Any]) -> str:
     lines += [f"- {_reason(reason)}" for reason in decision["reasons"]]
     duties = manifest.get("obligations", [])
     lines.append("\nDuties: " + (", ".join(f"`{duty}`" for duty in duties) or "none") + ".")
+    if manifest.get("as_teacher"):
+        lines.append(f"\nWhen it teaches in turn, it is the offering `{manifest['as_teacher']}`.")
     return "\n".join(lines) + "\n"
 
 

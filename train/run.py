@@ -24,6 +24,7 @@ import torch
 
 from policy.errors import BadInput, VerificationFailed
 from policy.manifest import read_manifest
+from policy.own import student_offering
 from policy.permit import Action, Permit
 from policy.stamp import versions
 from train.checkpoints import newest, protect, prune, step_of
@@ -255,6 +256,7 @@ def describe(
         },
         "decision": permit.decision.model_dump(mode="json"),
         "obligations": sorted(duties),
+        "as_teacher": student_offering(permit.decision.offering),
         "versions": versions(),
         "metrics": metrics.final(),
     }

@@ -1,11 +1,16 @@
 """The organisation's guardrails hold at the moment of sending, and outlive a restart."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from policy.errors import BudgetReached
+from policy.guardrails import Caps, Guardrails, OfferingRails
+from synth.guard import Guard
+from synth.usage import BOOK
 from tests.command import spiritsafe
-from tests.fake_teacher import FakeTeacher
+from tests.fake_teacher import FakeTeacher, slow
 from tests.synth.parts import project
 
 PRICES = {"price": {"input": 10.0, "output": 10.0}, "budget_usd": 100.0}
@@ -91,3 +96,64 @@ def test_a_malformed_file_is_one_line(tmp_path: Path, text: str, said: str) -> N
     done = spiritsafe("collect", path, code=2)
     assert said in done.err
     assert len(done.err.splitlines()) == 1
+
+
+def test_a_cap_is_the_organisations_over_all_its_projects(tmp_path: Path) -> None:
+    rails(tmp_path, '[offerings."*"]\nhard = { requests_per_day = 20 }\n')
+    with FakeTeacher() as server:
+        one = project(tmp_path / "one", server.base_url, rows=12)
+        two = project(tmp_path / "two", server.base_url, rows=12)
+        spiritsafe("collect", one)
+        done = spiritsafe("collect", two, code=4)
+        assert "requests_per_day = 20 would be passed: 21" in done.err
+        assert server.billed == 20
+        spiritsafe("collect", two, code=4)
+    assert server.billed == 20
+
+
+def test_two_projects_at_once_stay_below_one_cap(tmp_path: Path) -> None:
+    rails(tmp_path, '[offerings."*"]\nhard = { requests_per_day = 30 }\n')
+    with FakeTeacher(slow) as server:
+        paths = [project(tmp_path / name, server.base_url, rows=40) for name in ("one", "two")]
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda path: spiritsafe("collect", path, code=4), paths))
+    assert server.billed == 30
+
+
+def test_a_crash_leaves_nothing_wrong_in_the_book(tmp_path: Path) -> None:
+    rails(tmp_path, '[offerings."*"]\nhard = { requests_per_day = 20 }\n')
+    with FakeTeacher() as server:
+        path = project(tmp_path / "one", server.base_url, rows=12)
+        spiritsafe("collect", path)
+        book = tmp_path / BOOK
+        book.write_text(book.read_text().replace("[12,", "[20,"))
+        path.write_text(path.read_text().replace("max_tokens = 16", "max_tokens = 17"))
+        spiritsafe("collect", path, code=4)
+    assert server.billed == 20
+
+
+def test_a_damaged_book_is_one_line(tmp_path: Path) -> None:
+    rails(tmp_path, '[offerings."*"]\nhard = { requests_per_day = 20 }\n')
+    (tmp_path / BOOK).write_text('{"day": 1, "offerings": [3]}')
+    with FakeTeacher() as server:
+        path = project(tmp_path / "one", server.base_url)
+        done = spiritsafe("collect", path, code=2)
+    assert BOOK in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_at_midnight_a_new_page_begins() -> None:
+    now, found = [86_000.0], Guardrails(offerings={"*": OfferingRails(hard=Caps(rows_per_day=2))})
+    guard = Guard(found, "any", print, clock=lambda: now[0])
+    guard.admit(0, 10)
+    guard.admit(0, 10)
+    with pytest.raises(BudgetReached):
+        guard.admit(0, 10)
+    now[0] = 86_500.0
+    guard.settle(0, 0, 10, 5)
+    guard.settle(0, 0, 10, 5)
+    guard.admit(0, 10)
+    guard.settle(0, 0, 10, 5)
+    guard.admit(0, 10)
+    with pytest.raises(BudgetReached):
+        guard.admit(0, 10)

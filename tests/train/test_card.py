@@ -57,6 +57,7 @@ MANIFEST: dict[str, Any] = {
         "reasons": [{"text": "Any use", "document": "Apache-2.0", "clause": "2"}],
     },
     "obligations": ["keep_the_notice"],
+    "as_teacher": "student-of(smollm2@self-host)",
     "metrics": {"loss": 0.25, "validation_loss": 0.5},
 }
 EVALUATION: dict[str, Any] = {
@@ -79,6 +80,7 @@ EVALUATION: dict[str, Any] = {
         "train_specialist_generative",
         "Any use (Apache-2.0, 2)",
         "`keep_the_notice`",
+        "the offering `student-of(smollm2@self-host)`",
         "1.0 · top_k + 0.5 · sft",
         "290 of them with the teacher's probabilities",
         "Left out: 2 rows (longer than max_length)",

@@ -90,6 +90,7 @@ def test_it_learns_and_leaves_a_receipt(uninterrupted: Run, dataset_dir: Path) -
     assert "validation_loss" in rows[-1]
     assert verify_run(uninterrupted.path, dataset_dir.parent) == []
     assert uninterrupted.manifest["obligations"] == ["keep_the_notice"]
+    assert uninterrupted.manifest["as_teacher"] == "student-of(smollm2@self-host)"
     assert uninterrupted.manifest["training"]["counts"]["signal_rows"] == 30
 
 
