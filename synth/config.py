@@ -11,6 +11,7 @@ Every field has a default that is safe, or none at all. An unknown key is refuse
 known name: a misspelt `budget_usd` must never mean "no budget".
 """
 
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -60,6 +61,12 @@ class Teacher(Section):
     """`local`: tokens of context of one slot."""
     threads: int = Field(default=0, ge=0)
     """`local`: CPU threads; 0 takes every core but one."""
+
+    @field_validator("api_version", mode="before")
+    @classmethod
+    def _date_as_text(cls, value: Any) -> Any:
+        """A date without quotes is a date to TOML."""
+        return value.isoformat() if type(value) is date else value
 
     @model_validator(mode="after")
     def _remote_needs_url(self) -> "Teacher":

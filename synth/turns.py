@@ -58,9 +58,10 @@ def pictures_of(messages: Sequence[Message]) -> int:
 
 
 def text_only(messages: Sequence[Message]) -> list[Message]:
-    """The turns as a student of text reads them: without pictures and without instructions."""
+    """The turns as a student of text reads them: without pictures and without instructions; a
+    tool call is its JSON."""
     return [
-        {**message, "content": words_of({"content": message.get("content")})}
+        {"role": message["role"], "content": words_of(message)}
         for message in messages
         if message["role"] not in ("system", "developer")
     ]

@@ -205,11 +205,11 @@ def _completion(
     if not reasoning and (thought := _THINK.match(text)):
         reasoning, text = thought.group(1).strip(), text[thought.end() :]
     signal = _logprobs(choice.get("logprobs"))
-    stop = finish(choice.get("finish_reason"), _STOPS)
+    stop = _stop(choice, refusal)
     return checked(
         Completion(
             text=text,
-            finish_reason="refusal" if refusal and stop == "stop" else stop,
+            finish_reason=stop,
             usage=usage or Usage(estimated=True),
             served_model=served,
             reasoning=reasoning,
@@ -223,6 +223,14 @@ def _completion(
             repaired=repaired,
         )
     )
+
+
+def _stop(choice: dict[str, Any], refusal: str) -> str:
+    """A refusal says stop, and so does a forced tool call (vLLM)."""
+    stop = finish(choice.get("finish_reason"), _STOPS)
+    if stop != "stop":
+        return stop
+    return "refusal" if refusal else "tool_calls" if choice["message"].get("tool_calls") else stop
 
 
 def _content(value: Any) -> tuple[str, str]:
@@ -254,7 +262,7 @@ def _usage(value: Any) -> Usage | None:
     into = table(given.get("prompt_tokens_details"))
     out = table(given.get("completion_tokens_details"))
     cached = into.get("cached_tokens")
-    if cached is None:  # DeepSeek; Together and Moonshot
+    if cached is None:  # DeepSeek; Moonshot
         cached = given.get("prompt_cache_hit_tokens", given.get("cached_tokens"))
     return Usage(
         prompt_tokens=count_of(prompt),

@@ -13,8 +13,9 @@ from policy.errors import BadInput
 from synth.client import classify_status
 from synth.error_bodies import read_error
 from synth.project import load
+from synth.reasoning import without_reasoning
 from synth.teachers import ADAPTERS
-from synth.wire import Completion, Failure, OutcomeClass
+from synth.wire import Completion, Failure, OutcomeClass, Reply
 from tests import golden
 from tests.synth.parts import project, sampling
 
@@ -81,6 +82,22 @@ def shown(found: Completion) -> dict[str, Any]:
         "top_ids": [list(ids) for ids in signal.top_ids],
     }
     return plain
+
+
+@pytest.mark.parametrize(("dialect", "case"), REPLIES, ids=named(REPLIES))
+def test_no_thought_stays_where_it_may_not_be_kept(dialect: str, case: dict[str, Any]) -> None:
+    found = parse(dialect, case["body"], case)
+    kept = without_reasoning(Reply(found, json.dumps(case["body"]).encode()))
+    thought = case.get("expect", {}).get("reasoning", "")
+    if not thought:
+        assert kept.result == found
+        return
+    assert isinstance(kept.result, Completion)
+    assert (kept.result.reasoning, kept.result.text) == ("", case["expect"]["text"])
+    assert all(part.encode() not in kept.raw for part in thought.split("\n\n"))
+    again = ADAPTERS[dialect].parse(kept.raw, sampling(**case.get("sampling", {})), {})
+    assert isinstance(again, Completion)
+    assert again.text == kept.result.text
 
 
 @pytest.mark.parametrize("case", golden.errors(), ids=named(golden.errors()))
