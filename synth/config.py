@@ -117,6 +117,15 @@ class Sampling(Section):
     extra: dict[str, Any] = Field(default_factory=dict)
     """Further body fields in the dialect's own words, sent as they are (`service_tier`)."""
 
+    @model_validator(mode="after")
+    def _chosen_tool_is_offered(self) -> "Sampling":
+        names = [tool.name for tool in self.tools]
+        if len(set(names)) < len(names):
+            raise ValueError("two tools have one name")
+        if self.tool_choice not in ("auto", "none", "required", *names):
+            raise ValueError(f"tool_choice = {self.tool_choice!r}: no tool of that name")
+        return self
+
     @field_validator("extra")
     @classmethod
     def _no_second_word(cls, value: dict[str, Any]) -> dict[str, Any]:

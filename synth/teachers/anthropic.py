@@ -68,10 +68,12 @@ def lacks(teacher: Teacher, sampling: Sampling) -> Lack | None:
         return None
     if sampling.json_schema is not None and (found := no_json_object(sampling, who)):
         return found
-    if sampling.temperature > 1:
-        key = f"[sampling] temperature = {sampling.temperature:g}"
+    held_out = sampling.held_out_temperature
+    asked = [sampling.temperature, *([] if held_out is None else [held_out])]
+    if max(asked) > 1:
+        key = f"[sampling] temperature = {max(asked):g}"
         return Lack(key, f"{who} stops at 1.0", "use at most 1.0")
-    if sampling.temperature != 1 and sampling.top_p != 1:
+    if sampling.top_p != 1 and any(temperature != 1 for temperature in asked):
         return Lack("[sampling] top_p", f"{who} takes temperature or top_p", "remove one")
     return None
 
