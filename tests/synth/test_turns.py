@@ -5,11 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from policy.errors import BadInput
-from synth.config import Prompts, Split
+from synth.config import Prompts, Sampling, Split
 from synth.prompts import Prompt, load
-from synth.turns import pictures_of, split_data_url, words_of
+from synth.teachers import ADAPTERS
+from synth.turns import Message, pictures_of, read_turns, split_data_url, words_of
+from tests.synth.parts import teacher
 
 PICTURES = {
     "a.png": (b"\x89PNG\r\n\x1a\n" + b"0" * 8, "image/png"),
@@ -21,14 +25,14 @@ CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "
 USER = {"role": "user", "content": "Hi"}
 
 
-def rows(folder: Path, *given: dict[str, Any], **settings: Any) -> list[Prompt]:
-    (folder / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in given))
-    wanted = Prompts.model_validate({"file": "p.jsonl", "licence": "CC0-1.0", **settings})
+def rows(folder: Path, *lines: dict[str, Any], **fields: Any) -> list[Prompt]:
+    (folder / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
+    wanted = Prompts.model_validate({"file": "p.jsonl", "licence": "CC0-1.0", **fields})
     return load(wanted, Split(), folder)
 
 
-def turns(folder: Path, *messages: Any, **settings: Any) -> Prompt:
-    (prompt,) = rows(folder, {"id": "a", "turns": list(messages)}, turns="turns", **settings)
+def turns(folder: Path, *messages: Any, **fields: Any) -> Prompt:
+    (prompt,) = rows(folder, {"id": "a", "turns": list(messages)}, turns="turns", **fields)
     return prompt
 
 
@@ -82,11 +86,11 @@ def test_calls_and_their_results_are_kept_and_counted(tmp_path: Path) -> None:
 
 
 def test_two_rows_of_one_conversation_stand_on_one_side(tmp_path: Path) -> None:
-    given = [
+    lines = [
         {"id": str(n), "turns": [{"role": "user", "content": f"q{n % 20}"}]} for n in range(40)
     ]
     sides = {}
-    for prompt in rows(tmp_path, *given, turns="turns"):
+    for prompt in rows(tmp_path, *lines, turns="turns"):
         sides.setdefault(prompt.teacher[0]["content"], set()).add(prompt.split)
     assert all(len(found) == 1 for found in sides.values())
     assert len(set.union(*sides.values())) > 1
@@ -125,3 +129,52 @@ def test_a_table_holds_no_conversation(tmp_path: Path) -> None:
     wanted = Prompts(file="p.csv", licence="CC0-1.0", turns="turns")
     with pytest.raises(BadInput, match=r"p\.csv line 2.*the turns are no list"):
         load(wanted, Split(), tmp_path)
+
+
+PARTS = st.one_of(
+    st.builds(lambda text: {"type": "text", "text": text}, st.text(max_size=9)),
+    st.builds(
+        lambda address: {"type": "image_url", "image_url": {"url": address}},
+        st.sampled_from(["https://a.example/b.png", "data:image/png;base64,AAAA"]),
+    ),
+)
+CONTENT = st.text(max_size=9) | st.lists(PARTS, max_size=3)
+TURNS = st.lists(
+    st.one_of(
+        st.builds(
+            lambda role, content: {"role": role, "content": content},
+            st.sampled_from(["system", "developer", "user", "assistant"]), CONTENT,
+        ),
+        st.builds(
+            lambda content: {"role": "assistant", "content": content, "tool_calls": [CALL]},
+            st.none() | CONTENT,
+        ),
+        st.builds(
+            lambda content: {"role": "tool", "tool_call_id": "c1", "content": content}, CONTENT
+        ),
+    ),
+    max_size=6,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("adapter", sorted(ADAPTERS))
+@given(turns=TURNS)
+@settings(deadline=None)
+def test_every_conversation_that_is_taken_can_be_said_in_every_dialect(
+    adapter: str, turns: list[Message]
+) -> None:
+    messages = read_turns([*turns, USER], "row")
+    before = json.dumps(messages)
+    wanted = Sampling.model_validate({"tools": [{"name": "f"}], "schema": {"type": "object"}})
+    asked = teacher(adapter=adapter, api_version="v1")
+    body = ADAPTERS[adapter].build(asked, wanted, messages, 0)
+    said = json.dumps(body, ensure_ascii=False)
+    assert "Hi" in said
+    assert json.dumps(messages) == before
+    for text in (part["text"] for turn in turns for part in listed(turn["content"])):
+        assert json.dumps(text, ensure_ascii=False)[1:-1] in said
+
+
+def listed(content: Any) -> list[dict[str, Any]]:
+    parts = content if isinstance(content, list) else [{"type": "text", "text": content or ""}]
+    return [part for part in parts if part["type"] == "text"]
