@@ -28,6 +28,7 @@ from policy.terms import Terms
 from policy.use import Use
 from synth.ledger import Ledger
 from synth.prompts import Prompt
+from synth.turns import words_of
 from synth.usage import BOOK, NOTHING, Book, Line, total
 
 DAY_MS = 86_400_000
@@ -58,7 +59,7 @@ def check_prompts(
         return
     for prompt in prompts:
         for message in prompt.teacher:
-            check_prompt(message["content"], offering, terms)
+            check_prompt(words_of(message), offering, terms)
 
 
 class Guard:

@@ -16,9 +16,11 @@ from synth.config import Limits, Sampling, Teacher
 from synth.ledger import Ledger
 from synth.prompts import Prompt
 from synth.teachers import ADAPTERS
+from synth.turns import pictures_of, words_of
 from synth.wire import Call
 
-TERMINAL = ("bad_request",)
+AROUND = 1000  # tokens; Anthropic documents up to 530 for its own words around tools
+TERMINAL = ("bad_request", "content_filter")
 """Refusals that the same request would meet again: not sent again by itself."""
 
 
@@ -58,15 +60,26 @@ def render(teacher: Teacher, sampling: Sampling, prompt: Prompt, sample: int, ba
     built = adapter.build(teacher, sampling, prompt.teacher, sample)
     # In the order of the project file, not sorted: a grammar follows the order of a schema's keys.
     body = json.dumps(built, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    path = adapter.path(teacher)
     return Call(
-        path=adapter.path,
+        path=path,
         body=body,
-        key=request_key(base, adapter.path, body, sample),
+        key=request_key(base, path, body, sample),
         prompt_id=prompt.id,
         sample=sample,
         split=prompt.split,
-        prompt_tokens=sum(len(m["content"].encode()) + 16 for m in prompt.teacher),
+        prompt_tokens=_most_tokens(teacher, sampling, prompt),
     )
+
+
+def _most_tokens(teacher: Teacher, sampling: Sampling, prompt: Prompt) -> int:
+    """A bound for the reserve: no tokenizer makes more tokens than there are bytes. A schema and
+    tools go into the prompt, with a few hundred tokens around them."""
+    text = sum(len(words_of(message).encode()) + 16 for message in prompt.teacher)
+    tools = sum(len(tool.model_dump_json().encode()) + AROUND for tool in sampling.tools)
+    schema = sampling.json_schema if sampling.response_format == "json_schema" else None
+    asked = len(json.dumps(schema).encode()) + AROUND if schema else 0
+    return text + tools + asked + teacher.image_tokens * pictures_of(prompt.teacher)
 
 
 def request_key(base: str, path: str, body: bytes, sample: int) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from policy.guardrails import read_guardrails
 from synth.cli import cli
-from synth.config import Dataset, Filters, Limits, Prompts, Sampling, Teacher
+from synth.config import Dataset, Filters, Limits, Prompts, Sampling, Teacher, Tool
 from synth.filters import FILTERS
 from synth.project import load
 from tests.command import Done, spiritsafe
@@ -89,7 +89,19 @@ def test_every_example_can_be_checked(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "section",
-    [Teacher, Sampling, Prompts, Limits, Filters, Dataset, Student, Training, Arm, Evaluation],
+    [
+        Teacher,
+        Sampling,
+        Tool,
+        Prompts,
+        Limits,
+        Filters,
+        Dataset,
+        Student,
+        Training,
+        Arm,
+        Evaluation,
+    ],
 )
 def test_every_field_has_its_sentence(section: type) -> None:
     for name, field in section.model_fields.items():  # type: ignore[attr-defined]

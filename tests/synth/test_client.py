@@ -268,7 +268,8 @@ def test_a_permit_for_something_else_sends_nothing(tmp_path: Path) -> None:
     ("served", "wrongly"),
     [
         (MODEL, False), ("", False), (f"{MODEL}-2024-07-18", False), (f"org/{MODEL}", False),
-        (f"{MODEL}@20250101", False), ("alias", False),
+        (f"{MODEL}@20250101", False), ("alias", False), (f"{MODEL}-001", False),
+        (f"{MODEL}-1", True),
         ("another-model", True), (f"{MODEL}-mini", True), (f"{MODEL}x", True), (f"a{MODEL}", True),
     ],
 )  # fmt: skip
