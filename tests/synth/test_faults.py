@@ -16,9 +16,11 @@ import pytest
 
 from policy.errors import SpiritSafeError
 from synth.audit import findings
+from synth.breaker import KINDS
 from synth.steps import filter_step
 from synth.wire import OutcomeClass
 from tests import fake_teacher as fake
+from tests.command import spiritsafe
 from tests.fake_teacher import Action, FakeTeacher, answer, raw, status
 from tests.synth.parts import PRICED, ask, asked, bench_of, opened, project
 
@@ -251,6 +253,10 @@ def test_a_fault_ends_as_the_table_says(tmp_path: Path, fault: Fault) -> None:
         for _, _, committed, reserve, used in found:
             assert committed == money(fault, reserve, used)
         over, before = True, len(server.seen)
+        if fault.kind in KINDS:
+            assert run(path) == 3
+            assert len(server.seen) == before
+            spiritsafe("resume", path, "--by", "J. Doe", "--because", "The provider was asked.")
         run(path)
         again = [seen for seen in server.seen[before:] if b"card 1 " in seen.raw]
     assert len(again) == (fault.then == "again")
