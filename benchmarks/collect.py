@@ -53,10 +53,17 @@ def measured(work: Callable[[], None], requests: int) -> tuple[float, float]:
 
 
 def ours(base_url: str, requests: int, concurrency: int) -> None:
-    teacher = Teacher(offering="smollm2@self-host", model="m", base_url=base_url)
+    teacher = Teacher(offering="smollm2@self-host", model="gpt-4o-mini", base_url=base_url)
     sampling, limits = Sampling(max_tokens=16), Limits(concurrency=concurrency)
     prompts = [
-        Prompt(str(n), "train", ({"role": "user", "content": f"message {n}"},), (), {}, "")
+        Prompt(
+            str(n),
+            "train",
+            ({"role": "user", "content": "Classify the message. " * 45 + f" message {n}"},),
+            (),
+            {},
+            "",
+        )
         for n in range(requests)
     ]
     terms = load_register().find(teacher.offering, DAY)
@@ -101,8 +108,13 @@ def theirs(base_url: str, requests: int, concurrency: int) -> None:
             async def worker() -> None:
                 for n in left:
                     await client.chat.completions.create(
-                        model="m",
-                        messages=[{"role": "user", "content": f"message {n}"}],
+                        model="gpt-4o-mini",
+                        messages=[
+                            {
+                                "role": "user",
+                                "content": "Classify the message. " * 45 + f" message {n}",
+                            }
+                        ],
                         max_tokens=16,
                     )
 

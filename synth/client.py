@@ -6,7 +6,6 @@ The table from facts to outcome class is `classify_status` and `classify_error`;
 follow from the class alone (see synth/wire.py). Nothing here retries.
 """
 
-import asyncio
 import email.utils
 import json
 from collections.abc import Callable, Mapping
@@ -18,8 +17,8 @@ import openai
 
 from policy.permit import Action, Permit
 from synth.config import Sampling
+from synth.connection import ReplyTooLarge
 from synth.teachers import Adapter
-from synth.transport import ReplyTooLarge
 from synth.wire import Call, Completion, Failure, OutcomeClass, Reply, printable, text_or_empty
 
 _STOP_CODES = frozenset(
@@ -29,7 +28,12 @@ _STOP_CODES = frozenset(
         *("enforced_spend_limit_reached", "billing_hard_limit_reached"),
     }
 )
-_KEPT_HEADERS = ("x-request-id", "request-id", "date", "openai-processing-ms", "retry-after")
+_KEPT_HEADERS = frozenset(
+    {
+        *("x-request-id", "request-id", "date", "openai-processing-ms"),
+        *("retry-after", "retry-after-ms", "llm_provider-retry-after"),
+    }
+)
 _WAITS = (("retry-after-ms", 1000.0), ("retry-after", 1.0), ("llm_provider-retry-after", 1.0))
 """The last is what LiteLLM's proxy sends, and nothing else."""
 MAX_RETRY_AFTER = 600.0  # seconds: a longer wait is a refusal for this run
@@ -53,15 +57,9 @@ async def send(
     """
     permit.must_be(Action.COLLECT)
     try:
-        async with asyncio.timeout(deadline):
-            response = await client.post(
-                call.path,
-                content=call.body,
-                cast_to=httpx2.Response,
-                options={"headers": {"content-type": "application/json"}},
-            )
-    except TimeoutError:
-        return Reply(_unknown("deadline", f"no complete reply within {deadline:g} s"))
+        response = await client.post(
+            call.path, content=call.body, cast_to=httpx2.Response, options={"timeout": deadline}
+        )
     except openai.APIStatusError as error:
         response = error.response
     except (openai.APIConnectionError, httpx2.HTTPError) as error:
@@ -70,12 +68,11 @@ async def send(
     raw = _without(client.api_key, response.content)
     headers = {
         name: _without(client.api_key, value.encode()).decode()
-        for name, value in response.headers.items()
+        for name, value in _kept(response.headers).items()
     }
     if response.status_code != 200:
-        failure = classify_status(response.status_code, raw, headers, now())
-        return Reply(failure, raw, _kept(headers))
-    return Reply(adapter.parse(raw, sampling, _kept(headers)), raw, _kept(headers))
+        return Reply(classify_status(response.status_code, raw, headers, now()), raw, headers)
+    return Reply(adapter.parse(raw, sampling, headers), raw, headers)
 
 
 def _without(key: str, data: bytes) -> bytes:
