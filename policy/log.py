@@ -49,6 +49,8 @@ def leaf_body(kind: str, seq: int, fields: Mapping[str, Any]) -> bytes:
 
 
 def _refuse_fractions(value: object) -> None:
+    if isinstance(value, str | int):
+        return
     if isinstance(value, float):
         raise BadInput(f"a leaf cannot hold the fraction {value}", fix="Write it as text.")
     if isinstance(value, Mapping):

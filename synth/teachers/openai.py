@@ -18,6 +18,7 @@ import jsonschema
 
 from synth.config import Sampling, Teacher
 from synth.prompts import Message
+from synth.teachers.signal import SENTINEL, decoded
 from synth.wire import (
     Completion,
     Failure,
@@ -27,7 +28,6 @@ from synth.wire import (
     text_or_empty,
 )
 
-SENTINEL = -9000.0  # OpenAI reports -9999.0 for a token outside its top 20
 MAX_TOKENS = 2**31  # a usage beyond this is not a count
 _THINK = re.compile(r"\A\s*<think>(.*?)</think>\s*", re.DOTALL)
 
@@ -71,7 +71,7 @@ def parse(raw: bytes, sampling: Sampling, headers: Mapping[str, str]) -> Complet
 
 def _parse(raw: bytes, sampling: Sampling, headers: Mapping[str, str]) -> Completion | Failure:
     try:
-        data = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
+        data = decoded(raw)
     except UnicodeDecodeError as error:
         return _bad("bad_utf8", f"the reply is not UTF-8 at byte {error.start}")
     except ValueError as error:
@@ -190,6 +190,8 @@ def _part(details: Any, name: str, otherwise: Any) -> int:
 
 def _logprobs(value: Any) -> TokenLogprobs:
     """Stored evidence, by bytes. One malformed entry and the row carries none at all."""
+    if isinstance(value, TokenLogprobs):
+        return value
     entries = value.get("content") if isinstance(value, dict) else None
     if not isinstance(entries, list) or not entries:
         return TokenLogprobs()
@@ -241,10 +243,6 @@ def _clean(text: str) -> tuple[str, bool]:
 def _word(value: Any) -> str:
     """A short text of the reply's envelope, storable; anything else counts as absent."""
     return _clean(text_or_empty(value))[0].replace("\0", "\ufffd")
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _bad(kind: str, message: str, usage: Usage | None = None, served: str = "") -> Failure:
