@@ -21,6 +21,7 @@ CHUNK = 1 << 20
 SALT_BYTES = 16
 PREFIX = "sha256:"
 SAFE = 2**53 - 1  # RFC 8785 allows no larger integer: an IEEE double could not hold it
+_SIMPLE = frozenset({str, int, bool, type(None)})
 _ENCODE = json.JSONEncoder(
     ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False
 ).encode
@@ -45,16 +46,26 @@ def canonical(value: Any) -> bytes:
 
 def _plain(value: Any) -> bool:
     """Whether a value holds text, whole numbers, booleans and nothing, under ASCII keys."""
-    if isinstance(value, str) or value is None or value is True or value is False:
-        return True
     kind = type(value)
-    if kind is int:
-        return -SAFE <= value <= SAFE
     if kind is dict:
-        return all(type(key) is str and key.isascii() for key in value) and all(
-            map(_plain, value.values())
-        )
-    return (kind is list or kind is tuple) and all(map(_plain, value))
+        return _ascii(value) and _all_plain(list(value.values()))
+    return _all_plain(value) if kind is list or kind is tuple else _all_plain([value])
+
+
+def _all_plain(values: list[Any] | tuple[Any, ...]) -> bool:
+    kinds = set(map(type, values))
+    if not kinds <= _SIMPLE:
+        nested = [value for value in values if type(value) not in _SIMPLE]
+        if not all(type(value) in (dict, list, tuple) and _plain(value) for value in nested):
+            return False
+    return int not in kinds or all(-SAFE <= value <= SAFE for value in values if type(value) is int)
+
+
+def _ascii(keys: dict[Any, Any]) -> bool:
+    try:
+        return "".join(keys).isascii()
+    except TypeError:
+        return False
 
 
 def sha256(data: bytes) -> str:

@@ -4,16 +4,18 @@ DuckDB survives kill -9 but forgets a lost or damaged tail of its write-ahead lo
 So after each durable commit the size and root of the Merkle log are written to `ledger.head` and
 fsynced; a database that opens with less than that is refused.
 
-    async with Ledger.open(path, clock=time.time) as ledger:
+    with Ledger.open(path, clock=time.time) as ledger:
         await ledger.append(AttemptRow(...))      # returns when it is durable
 
-Appends made at the same time share one commit (a few rows cost as much as one).
+Appends made at the same time share one commit, and commits go to `ledger.journal` first: DuckDB
+takes them by the thousand, and before anything is read (synth/journal.py says why).
 """
 
 import asyncio
 import contextlib
 import json
 import os
+import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
@@ -23,13 +25,15 @@ from typing import Any, Self
 
 import duckdb
 
-from policy.errors import BadInput, LedgerBroken
+from policy.errors import BadInput, LedgerBroken, SpiritSafeError
 from policy.log import Frontier, leaf_body, leaf_hash
 from synth.database import DAMAGE, connect, damaged, insert, write_error
-from synth.rows import DecisionRow, Row, table_rows
+from synth.journal import Batch, Journal
+from synth.rows import DecisionRow, Row, entry
 
 LINGER = 0.004  # seconds that a commit waits for company: one fsync then serves many attempts
-SCHEMA_VERSION = "1"
+MERGE_ROWS, MERGE_BYTES = 4000, 16 * 2**20  # what DuckDB may be behind the journal
+SCHEMA_VERSION = "2"
 
 
 class Ledger:
@@ -45,6 +49,9 @@ class Ledger:
         self._pending: list[tuple[Row, asyncio.Future[int]]] = []
         self._flusher: asyncio.Task[None] | None = None
         self._head = -1
+        self._journal: Journal | None = None
+        self._behind: list[Batch] = []
+        self._busy = threading.RLock()
         self._failed: Exception | None = None
 
     @classmethod
@@ -77,6 +84,13 @@ class Ledger:
 
     def close(self) -> None:
         """Release the file. Durable rows stay; nothing else was promised."""
+        if self._journal is not None:
+            with contextlib.suppress(
+                SpiritSafeError
+            ):  # what DuckDB cannot take stays in the journal
+                self._merge()
+            self._journal.close()
+            self._journal = None
         if self._head >= 0:
             os.close(self._head)
             self._head = -1
@@ -113,7 +127,13 @@ class Ledger:
         """Make rows durable at once, from code that does not run beside others."""
         if self._failed:
             raise self._failed
-        return self._commit(rows)
+        with self._busy:
+            self._merge()
+            batch = self._batch(rows)
+            if batch:
+                self._insert([batch])
+                self._committed(batch)
+            return list(range(batch.first, batch.size)) if batch else []
 
     async def drained(self) -> None:
         """Wait until nothing is pending."""
@@ -125,43 +145,86 @@ class Ledger:
         while self._pending:
             group, self._pending = self._pending, []
             try:
-                sequence = await asyncio.to_thread(self._commit, [row for row, _ in group])
+                batch = await asyncio.to_thread(self._commit, [row for row, _ in group])
             except Exception as error:
-                self._failed = write_error(error, self.path)
-                for _, future in group:
-                    if not future.done():
-                        future.set_exception(self._failed)
-                        future.exception()  # seen: a caller that is gone must not warn
+                self._fail(error, group)
                 continue
-            for (_, future), index in zip(group, sequence, strict=True):
+            for index, (_, future) in enumerate(group, batch.first):
                 if not future.done():
                     future.set_result(index)
+            try:
+                if self._far_behind():
+                    await asyncio.to_thread(self._merge)
+            except Exception as error:
+                self._fail(error, [])
 
-    def _commit(self, rows: Sequence[Row]) -> list[int]:
+    def _fail(self, error: Exception, group: list[tuple[Row, asyncio.Future[int]]]) -> None:
+        self._failed = write_error(error, self.path)
+        for _, future in group:
+            if not future.done():
+                future.set_exception(self._failed)
+                future.exception()  # seen: a caller that is gone must not warn
+
+    def _commit(self, rows: Sequence[Row]) -> Batch:
+        """Make a group durable in the journal."""
+        with self._busy:
+            batch = self._batch(rows)
+            assert batch
+            assert self._journal
+            self._journal.append(batch)
+            self._behind.append(batch)
+            self._committed(batch)
+            return batch
+
+    def _batch(self, rows: Sequence[Row]) -> Batch | None:
         if not rows:
-            return []
+            return None
         frontier = Frontier.from_bytes(self._frontier.to_bytes())
         first = frontier.size
         tables: dict[str, list[tuple[Any, ...]]] = {"leaf": []}
         for index, row in enumerate(rows, first):
-            hashed = leaf_hash(leaf_body(row.kind, index, row.leaf()))
+            leaf, touched = entry(row, index)
+            hashed = leaf_hash(leaf_body(row.kind, index, leaf))
             frontier.append(hashed)
             tables["leaf"].append((index, row.kind, hashed))
-            for table, values in table_rows(row, index):
+            for table, values in touched:
                 tables.setdefault(table, []).append(values)
-        root = frontier.root()
-        tables["batch"] = [(frontier.size, root, frontier.to_bytes())]
+        root, edge = frontier.root(), frontier.to_bytes()
+        tables["batch"] = [(frontier.size, root, edge)]
+        return Batch(first, frontier.size, root, edge, tables)
+
+    def _committed(self, batch: Batch) -> None:
+        self._frontier = Frontier.from_bytes(batch.frontier)
+        self._write_head(batch.size, batch.root)
+
+    def _far_behind(self) -> bool:
+        assert self._journal
+        rows = self._behind[-1].size - self._behind[0].first if self._behind else 0
+        return rows >= MERGE_ROWS or self._journal.size >= MERGE_BYTES
+
+    def _merge(self) -> None:
+        """Give DuckDB what only the journal has."""
+        with self._busy:
+            if self._behind:
+                self._insert(self._behind)
+                self._behind = []
+            if self._journal and self._journal.size:
+                self._journal.clear()
+
+    def _insert(self, batches: Sequence[Batch]) -> None:
+        """Batches into DuckDB, in one transaction."""
+        tables: dict[str, list[tuple[Any, ...]]] = {}
+        for batch in batches:
+            for table, rows in batch.tables.items():
+                tables.setdefault(table, []).extend(rows)
         try:
             self._connection.execute("BEGIN")
-            for table, group in tables.items():
-                insert(self._connection, table, group)
+            for table, rows in tables.items():
+                insert(self._connection, table, rows)
             self._connection.execute("COMMIT")
         except duckdb.Error as error:
             self._rollback()
             raise write_error(error, self.path) from error
-        self._frontier = frontier
-        self._write_head(frontier.size, root)
-        return list(range(first, frontier.size))
 
     def _rollback(self) -> None:
         try:
@@ -218,7 +281,9 @@ class Ledger:
     def _reading(self) -> Iterator[None]:
         """A block that fails its checksum is read late: then too it is one line."""
         try:
-            yield
+            with self._busy:
+                self._merge()
+                yield
         except duckdb.Error as error:
             if type(error) in DAMAGE:
                 raise damaged(error, self.path) from error
@@ -241,10 +306,27 @@ class Ledger:
         last = self.rows("SELECT size, frontier FROM batch ORDER BY size DESC LIMIT 1")
         if last:
             self._frontier = self._restored(last[0][1])
+        self._journal = Journal(_beside(self.path, ".journal"))
+        self._replay(self._journal)
         self._check_head(fresh)
         flags = os.O_RDWR | os.O_CREAT
         self._head = os.open(_head_path(self.path), flags, 0o600)
         self._write_head(self._frontier.size, self._frontier.root())
+
+    def _replay(self, journal: Journal) -> None:
+        """Take from the journal what the process that wrote it did not live to give to DuckDB."""
+        for batch in journal.read():
+            if batch.size <= self._frontier.size:
+                continue
+            if batch.first != self._frontier.size:
+                raise LedgerBroken(
+                    f"entries {self._frontier.size} to {batch.first - 1} are lost",
+                    where=self.path.name,
+                    fix="restore ledger.duckdb and its .wal from a backup; nothing was sent",
+                )
+            self._behind.append(batch)
+            self._frontier = self._restored(batch.frontier)
+        self._merge()
 
     def _restored(self, frontier: bytes) -> Frontier:
         try:
@@ -264,6 +346,7 @@ class Ledger:
         self._connection.execute("INSERT INTO meta VALUES ('schema', ?)", [SCHEMA_VERSION])
         self._connection.execute("INSERT INTO meta VALUES ('origin', ?)", [origin])
         self._connection.execute("COMMIT")
+        self._connection.execute("CHECKPOINT")  # its name outlives a lost write-ahead log
 
     def _check_head(self, fresh: bool) -> None:
         head = read_head(self.path)
@@ -326,4 +409,8 @@ def spent_nano(ledger: Ledger) -> int:
 
 
 def _head_path(path: Path) -> Path:
-    return path.with_suffix(".head")
+    return _beside(path, ".head")
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_suffix(suffix)

@@ -1,4 +1,4 @@
--- The ledger, version 1. Rows are only ever inserted; the state of a request is a view.
+-- The ledger, version 2. Rows are only ever inserted; the state of a request is a view.
 -- Every row that matters for an audit carries `seq`, its place in the Merkle log.
 
 CREATE TABLE meta (name VARCHAR PRIMARY KEY, value VARCHAR NOT NULL);
@@ -78,13 +78,7 @@ CREATE TABLE completion (
     service_tier   VARCHAR NOT NULL,
     ignored        VARCHAR[] NOT NULL,
     repaired       BOOLEAN NOT NULL,
-    token_bytes    BLOB[] NOT NULL,
-    token_logprobs FLOAT[] NOT NULL,
-    token_ids      INTEGER[] NOT NULL,
-    top_counts     INTEGER[] NOT NULL,     -- candidates per token; the next three are flat
-    top_bytes      BLOB[] NOT NULL,
-    top_logprobs   FLOAT[] NOT NULL,
-    top_ids        INTEGER[] NOT NULL
+    signal         BLOB NOT NULL   -- token logprobs, packed: synth/rows.py
 );
 
 CREATE TABLE raw (             -- bytes as received, also of answers that could not be used

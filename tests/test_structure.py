@@ -67,9 +67,7 @@ WAYS_OUT = ("create_connection(", "open_connection(", "HTTPTransport(", "httpx2.
 
 def test_sockets_open_in_one_place() -> None:
     openers = {
-        name
-        for name, tree in sources()
-        if any(way in ast.unparse(tree) for way in WAYS_OUT)
+        name for name, tree in sources() if any(way in ast.unparse(tree) for way in WAYS_OUT)
     }
     assert openers == {"synth/connection.py"}
 

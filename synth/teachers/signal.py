@@ -23,7 +23,9 @@ MAX_ID = 2**31
 
 class _Entry(msgspec.Struct, gc=False):
     logprob: float
-    octets: list[int] | None | msgspec.UnsetType = msgspec.field(name="bytes", default=msgspec.UNSET)
+    octets: list[int] | msgspec.UnsetType | None = msgspec.field(
+        name="bytes", default=msgspec.UNSET
+    )
     token: str = ""
     id: int = -1
 
@@ -101,7 +103,7 @@ def _piece(entry: _Entry) -> bytes:
     only read where `bytes` is absent."""
     octets = entry.octets
     if octets.__class__ is list:
-        return bytes(octets)  # type: ignore[arg-type]
+        return bytes(octets)
     return b"" if octets is None else entry.token.encode()
 
 
@@ -109,7 +111,7 @@ def _ids(entries: list[_Entry] | list[_Token]) -> tuple[int, ...]:
     if not entries or entries[0].id < 0:
         return ()
     ids = tuple([entry.id for entry in entries])
-    return ids if 0 <= min(ids) and max(ids) < MAX_ID else ()
+    return ids if min(ids) >= 0 and max(ids) < MAX_ID else ()
 
 
 def _refuse_constant(name: str) -> float:

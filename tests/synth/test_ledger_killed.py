@@ -15,13 +15,14 @@ from pathlib import Path
 import pytest
 
 from policy.errors import LedgerBroken
-from synth.ledger import Ledger
+from synth.ledger import MERGE_ROWS, Ledger
 from tests.command import environment
+from tests.synth.parts import attempt_row, call
 
 APPEND = """
 import asyncio, os, resource, signal, sys, time
 from pathlib import Path
-from synth.ledger import Ledger
+from synth.ledger import MERGE_ROWS, Ledger
 from tests.synth.parts import attempt_row, call
 path, limit, pad = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 if limit:
@@ -79,22 +80,64 @@ def test_kill_9_loses_no_acknowledged_row(tmp_path: Path, seed: int) -> None:
         assert ledger.one("SELECT count(*) FROM attempt")[0] == ledger.size
 
 
-def test_a_lost_write_ahead_log_is_noticed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["ledger.duckdb.wal", "ledger.journal"])
+def test_a_lost_tail_is_noticed(tmp_path: Path, name: str) -> None:
     path = tmp_path / "ledger.duckdb"
-    killed(path, 50)
-    Path(f"{path}.wal").unlink()
-    with pytest.raises(LedgerBroken, match=r"lost|gone|head"):
-        open_(path)
+    with open_(path) as ledger:
+        ledger.append_all([attempt_row(call(number)) for number in range(20)])
+        shutil.copytree(tmp_path, tmp_path / "copy")
+    killed(tmp_path / "copy" / "ledger.duckdb", 50)
+    (tmp_path / "copy" / name).unlink()
+    with pytest.raises(LedgerBroken, match="are lost"):
+        open_(tmp_path / "copy" / "ledger.duckdb")
+
+
+def test_the_journal_makes_up_for_a_lost_write_ahead_log(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.duckdb"
+    last = killed(path, 50)
+    Path(f"{path}.wal").unlink(missing_ok=True)
+    with open_(path) as ledger:
+        assert ledger.size > last
+        assert ledger.one("SELECT count(*) FROM attempt")[0] == ledger.size
+
+
+def test_a_torn_record_was_never_acknowledged(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.duckdb"
+    last = killed(path, 50)
+    journal = path.with_suffix(".journal")
+    whole = journal.read_bytes()
+    for torn in (b"\x07", whole[:200], whole[:-3], bytes(64), whole[:8] + bytes(50)):
+        journal.write_bytes(whole + torn)
+        with open_(path) as ledger:
+            assert ledger.size > last
+            assert ledger.one("SELECT count(*) FROM attempt")[0] == ledger.size
+        journal.write_bytes(whole)
+
+
+def test_a_damaged_journal_loses_nothing_in_silence(tmp_path: Path) -> None:
+    path, chance = tmp_path / "ledger.duckdb", random.Random(0)
+    last = killed(path, 60)
+    for number in range(12):
+        copy = tmp_path / f"{number}"
+        copy.mkdir()
+        for file in tmp_path.glob("ledger.*"):
+            shutil.copy(file, copy / file.name)
+        journal = copy / "ledger.journal"
+        data = bytearray(journal.read_bytes())
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        journal.write_bytes(data)
+        with contextlib.suppress(LedgerBroken), open_(copy / "ledger.duckdb") as ledger:
+            assert ledger.size > last
 
 
 def test_a_damaged_write_ahead_log_loses_nothing_in_silence(tmp_path: Path) -> None:
     path, chance = tmp_path / "ledger.duckdb", random.Random(0)
-    last = killed(path, 60)
+    last = killed(path, MERGE_ROWS + 60)  # so that DuckDB was given rows
     for number in range(12):
         copy = tmp_path / f"{number}" / "ledger.duckdb"
         copy.parent.mkdir()
-        for name in ("ledger.duckdb", "ledger.duckdb.wal", "ledger.head"):
-            shutil.copy(tmp_path / name, copy.parent / name)
+        for file in tmp_path.glob("ledger.*"):
+            shutil.copy(file, copy.parent / file.name)
         log = Path(f"{copy}.wal")
         data = bytearray(log.read_bytes())
         data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
