@@ -8,7 +8,7 @@ follow from the class alone (see synth/wire.py). Nothing here retries.
 
 import email.utils
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from policy.permit import Action, Permit
 from synth.config import Sampling
 from synth.connection import ReplyTooLarge
 from synth.teachers import Adapter
+from synth.transport import TeacherClient
 from synth.wire import Call, Completion, Failure, OutcomeClass, Reply, printable, text_or_empty
 
 _STOP_CODES = frozenset(
@@ -41,7 +42,7 @@ SECRET_LENGTH = 8  # characters
 
 
 async def send(
-    client: openai.AsyncOpenAI,
+    client: TeacherClient,
     adapter: Adapter,
     call: Call,
     sampling: Sampling,
@@ -57,22 +58,14 @@ async def send(
     """
     permit.must_be(Action.COLLECT)
     try:
-        response = await client.post(
-            call.path, content=call.body, cast_to=httpx2.Response, options={"timeout": deadline}
-        )
-    except openai.APIStatusError as error:
-        response = error.response
-    except (openai.APIConnectionError, httpx2.HTTPError) as error:
+        status, headers, body = await client.exchange(call.path, call.body, deadline)
+    except httpx2.HTTPError as error:
         lost = classify_error(error)
         return replace(lost, raw=_without(client.api_key, lost.raw))
-    raw = _without(client.api_key, response.content)
-    headers = {
-        name: _without(client.api_key, value.encode()).decode()
-        for name, value in _kept(response.headers).items()
-    }
-    if response.status_code != 200:
-        return Reply(classify_status(response.status_code, raw, headers, now()), raw, headers)
-    return Reply(adapter.parse(raw, sampling, headers), raw, headers)
+    raw, kept = _without(client.api_key, body), _kept(headers, client.api_key)
+    if status != 200:
+        return Reply(classify_status(status, raw, kept, now()), raw, kept)
+    return Reply(adapter.parse(raw, sampling, kept), raw, kept)
 
 
 def _without(key: str, data: bytes) -> bytes:
@@ -206,13 +199,15 @@ def _error(body: bytes) -> tuple[str, str]:
     return printable(code)[:80], printable(message)[:240]
 
 
-def _kept(headers: Mapping[str, str]) -> dict[str, str]:
+def _kept(headers: Sequence[tuple[bytes, bytes]], key: str) -> dict[str, str]:
     """The headers worth an audit: ids, dates, rates. Never cookies, never what we sent."""
-    return {
-        name: value
-        for name, value in headers.items()
-        if name in _KEPT_HEADERS or "ratelimit" in name
-    }
+    kept: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name = raw_name.lower().decode("latin-1")
+        if name in _KEPT_HEADERS or "ratelimit" in name:
+            value = _without(key, raw_value).decode("latin-1").strip()
+            kept[name] = f"{kept[name]}, {value}" if name in kept else value
+    return kept
 
 
 def _unknown(kind: str, message: str) -> Failure:

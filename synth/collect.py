@@ -14,7 +14,6 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import openai
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
 
 from policy.errors import BadInput, SpiritSafeError
@@ -29,6 +28,7 @@ from synth.pricing import Price
 from synth.rows import AttemptRow, OutcomeRow
 from synth.stop import Stop, fatal_error
 from synth.teachers import ADAPTERS
+from synth.transport import TeacherClient
 from synth.wire import Call, Completion, Failure, OutcomeClass, Reply, Usage, printable
 
 BACKOFF_BASE, BACKOFF_MAX = 0.5, 30.0  # seconds; each wait is longer than the one before
@@ -56,7 +56,7 @@ class Collection:
     limits: Limits
     plan: Plan
     ledger: Ledger
-    client: openai.AsyncOpenAI
+    client: TeacherClient
     base: str
     """What stands for the server in request keys."""
     price: Price
@@ -153,6 +153,17 @@ class _Run:
             self._finish(call, reply)
 
     async def _with_retries(self, call: Call) -> Reply:
+        """The last reply to a call. Only a first refusal makes a retry object: it costs as much
+        CPU as writing the rows does."""
+        reply = await self._attempt(call)
+        return await self._retried(call, reply) if self._may_retry(reply) else reply
+
+    async def _retried(self, call: Call, refusal: Reply) -> Reply:
+        had = [refusal]
+
+        async def attempt() -> Reply:
+            return had.pop() if had else await self._attempt(call)
+
         retrying = AsyncRetrying(
             stop=stop_after_attempt(self.its.limits.tries),
             wait=self._wait,
@@ -161,7 +172,7 @@ class _Run:
             retry_error_callback=_last_result,
             before_sleep=lambda state: self._tell("retry", call, _last_result(state)),
         )
-        reply: Reply = await retrying(self._attempt, call)
+        reply: Reply = await retrying(attempt)
         return reply
 
     def _may_retry(self, reply: Reply) -> bool:

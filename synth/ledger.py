@@ -121,7 +121,7 @@ class Ledger:
         self._pending.append((row, future))
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._flush())
-        return await asyncio.shield(future)
+        return await future  # who is cancelled here gives up the answer, not the row
 
     def append_all(self, rows: Sequence[Row]) -> list[int]:
         """Make rows durable at once, from code that does not run beside others."""
