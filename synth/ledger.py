@@ -32,7 +32,8 @@ from synth.journal import Batch, Journal
 from synth.rows import DecisionRow, Row, entry
 
 LINGER = 0.004  # seconds that a commit waits for company: one fsync then serves many attempts
-MERGE_ROWS, MERGE_BYTES = 4000, 16 * 2**20  # what DuckDB may be behind the journal
+MERGE_ROWS, MERGE_BYTES = 4000, 16 * 2**20  # what DuckDB takes at a time
+MERGE_LAG = 4  # helpings that it may be behind before commits wait for it
 SCHEMA_VERSION = "2"
 
 
@@ -49,9 +50,11 @@ class Ledger:
         self._pending: list[tuple[Row, asyncio.Future[int]]] = []
         self._flusher: asyncio.Task[None] | None = None
         self._head = -1
-        self._journal: Journal | None = None
+        self._journals: list[Journal] = []
         self._behind: list[Batch] = []
-        self._busy = threading.RLock()
+        self._merging: asyncio.Task[None] | None = None
+        self._using = threading.RLock()  # DuckDB
+        self._writing = threading.RLock()  # the journals, the head and what goes with them
         self._failed: Exception | None = None
 
     @classmethod
@@ -84,13 +87,12 @@ class Ledger:
 
     def close(self) -> None:
         """Release the file. Durable rows stay; nothing else was promised."""
-        if self._journal is not None:
-            with contextlib.suppress(
-                SpiritSafeError
-            ):  # what DuckDB cannot take stays in the journal
+        if self._journals:
+            with contextlib.suppress(SpiritSafeError):  # what DuckDB cannot take stays in them
                 self._merge()
-            self._journal.close()
-            self._journal = None
+        for journal in self._journals:
+            journal.close()
+        self._journals = []
         if self._head >= 0:
             os.close(self._head)
             self._head = -1
@@ -127,7 +129,7 @@ class Ledger:
         """Make rows durable at once, from code that does not run beside others."""
         if self._failed:
             raise self._failed
-        with self._busy:
+        with self._using, self._writing:
             self._merge()
             batch = self._batch(rows)
             if batch:
@@ -137,8 +139,8 @@ class Ledger:
 
     async def drained(self) -> None:
         """Wait until nothing is pending."""
-        while self._flusher is not None and not self._flusher.done():
-            await asyncio.wait([self._flusher])
+        while tasks := [one for one in (self._flusher, self._merging) if one and not one.done()]:
+            await asyncio.wait(tasks)
 
     async def _flush(self) -> None:
         await asyncio.sleep(LINGER)
@@ -147,31 +149,42 @@ class Ledger:
             try:
                 batch = await asyncio.to_thread(self._commit, [row for row, _ in group])
             except Exception as error:
-                self._fail(error, group)
+                self._failed = write_error(error, self.path)
+                for _, future in group:
+                    if not future.done():
+                        future.set_exception(self._failed)
+                        future.exception()  # seen: a caller that is gone must not warn
                 continue
             for index, (_, future) in enumerate(group, batch.first):
                 if not future.done():
                     future.set_result(index)
-            try:
-                if self._far_behind():
-                    await asyncio.to_thread(self._merge)
-            except Exception as error:
-                self._fail(error, [])
+            await self._keep_up()
 
-    def _fail(self, error: Exception, group: list[tuple[Row, asyncio.Future[int]]]) -> None:
-        self._failed = write_error(error, self.path)
-        for _, future in group:
-            if not future.done():
-                future.set_exception(self._failed)
-                future.exception()  # seen: a caller that is gone must not warn
+    async def _keep_up(self) -> None:
+        """Have DuckDB follow, beside the next commits; wait for it only if it stays far behind."""
+        behind = self._behind_by()
+        if behind >= 1 and (self._merging is None or self._merging.done()):
+            self._merging = asyncio.create_task(self._follow())
+        if behind >= MERGE_LAG and self._merging is not None:
+            await self._merging
+
+    async def _follow(self) -> None:
+        try:
+            await asyncio.to_thread(self._merge)
+        except Exception as error:
+            self._failed = write_error(error, self.path)
+
+    def _behind_by(self) -> float:
+        """What only the journals have, in helpings of DuckDB."""
+        rows = self._behind[-1].size - self._behind[0].first if self._behind else 0
+        return max(rows / MERGE_ROWS, self._journals[0].size / MERGE_BYTES)
 
     def _commit(self, rows: Sequence[Row]) -> Batch:
         """Make a group durable in the journal."""
-        with self._busy:
+        with self._writing:
             batch = self._batch(rows)
             assert batch
-            assert self._journal
-            self._journal.append(batch)
+            self._journals[0].append(batch)
             self._behind.append(batch)
             self._committed(batch)
             return batch
@@ -197,19 +210,21 @@ class Ledger:
         self._frontier = Frontier.from_bytes(batch.frontier)
         self._write_head(batch.size, batch.root)
 
-    def _far_behind(self) -> bool:
-        assert self._journal
-        rows = self._behind[-1].size - self._behind[0].first if self._behind else 0
-        return rows >= MERGE_ROWS or self._journal.size >= MERGE_BYTES
-
     def _merge(self) -> None:
-        """Give DuckDB what only the journal has."""
-        with self._busy:
-            if self._behind:
-                self._insert(self._behind)
-                self._behind = []
-            if self._journal and self._journal.size:
-                self._journal.clear()
+        """Give DuckDB what only the journals have. Commits go on in the other one meanwhile."""
+        with self._using:
+            with self._writing:
+                behind, self._behind = self._behind, []
+                self._journals.reverse()
+            try:
+                if behind:
+                    self._insert(behind)
+            except BaseException:
+                with self._writing:
+                    self._behind = behind + self._behind
+                raise
+            if self._journals[1].size:
+                self._journals[1].clear()
 
     def _insert(self, batches: Sequence[Batch]) -> None:
         """Batches into DuckDB, in one transaction."""
@@ -281,8 +296,9 @@ class Ledger:
     def _reading(self) -> Iterator[None]:
         """A block that fails its checksum is read late: then too it is one line."""
         try:
-            with self._busy:
-                self._merge()
+            with self._using:
+                if self._behind:
+                    self._merge()
                 yield
         except duckdb.Error as error:
             if type(error) in DAMAGE:
@@ -306,16 +322,17 @@ class Ledger:
         last = self.rows("SELECT size, frontier FROM batch ORDER BY size DESC LIMIT 1")
         if last:
             self._frontier = self._restored(last[0][1])
-        self._journal = Journal(_beside(self.path, ".journal"))
-        self._replay(self._journal)
+        self._journals = [Journal(_beside(self.path, one)) for one in (".journal", ".journal2")]
+        self._replay()
         self._check_head(fresh)
         flags = os.O_RDWR | os.O_CREAT
         self._head = os.open(_head_path(self.path), flags, 0o600)
         self._write_head(self._frontier.size, self._frontier.root())
 
-    def _replay(self, journal: Journal) -> None:
-        """Take from the journal what the process that wrote it did not live to give to DuckDB."""
-        for batch in journal.read():
+    def _replay(self) -> None:
+        """Take from the journals what the process that wrote them did not live to give DuckDB."""
+        batches = [batch for journal in self._journals for batch in journal.read()]
+        for batch in sorted(batches, key=lambda one: one.first):
             if batch.size <= self._frontier.size:
                 continue
             if batch.first != self._frontier.size:
@@ -327,6 +344,7 @@ class Ledger:
             self._behind.append(batch)
             self._frontier = self._restored(batch.frontier)
         self._merge()
+        self._merge()  # the other one is empty then too
 
     def _restored(self, frontier: bytes) -> Frontier:
         try:
