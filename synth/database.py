@@ -126,10 +126,11 @@ def insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[tuple[A
     a single value takes 0.35.
     """
     ignore = "OR IGNORE " if table == "request" else ""
-    marks, small = ", ".join("?" * len(TYPES[table])), []
+    single = f"INSERT {ignore}INTO {table} VALUES ({', '.join('?' * len(TYPES[table]))})"  # noqa: S608
+    small = []
     for row in rows:
         if any(type(value) is bytes and len(value) > LARGE for value in row):
-            connection.execute(f"INSERT {ignore}INTO {table} VALUES ({marks})", list(row))
+            connection.execute(single, list(row))
         else:
             small.append(row)
     if small:

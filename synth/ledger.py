@@ -16,7 +16,6 @@ import contextlib
 import json
 import os
 import threading
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -24,6 +23,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import duckdb
+import zstandard
 
 from policy.errors import BadInput, LedgerBroken, SpiritSafeError
 from policy.log import Frontier, leaf_body, leaf_hash
@@ -47,6 +47,7 @@ class Ledger:
         self._connection = connection
         self._clock = clock
         self._frontier = Frontier()
+        self._pack = zstandard.ZstdCompressor(level=1).compress
         self._pending: list[tuple[Row, asyncio.Future[int]]] = []
         self._flusher: asyncio.Task[None] | None = None
         self._head = -1
@@ -196,7 +197,7 @@ class Ledger:
         first = frontier.size
         tables: dict[str, list[tuple[Any, ...]]] = {"leaf": []}
         for index, row in enumerate(rows, first):
-            leaf, touched = entry(row, index)
+            leaf, touched = entry(row, index, self._pack)
             hashed = leaf_hash(leaf_body(row.kind, index, leaf))
             frontier.append(hashed)
             tables["leaf"].append((index, row.kind, hashed))
@@ -407,11 +408,14 @@ def read_head(path: Path) -> tuple[int, str] | None:
 
 
 def unpack(data: bytes) -> bytes:
-    """The bytes behind a compressed column. Raises zlib.error for anything but one whole stream."""
-    unpacking = zlib.decompressobj()
-    content = unpacking.decompress(data)
+    """The bytes behind a compressed column. Raises ValueError for anything but one whole frame."""
+    unpacking = zstandard.ZstdDecompressor().decompressobj()
+    try:
+        content = unpacking.decompress(data)
+    except zstandard.ZstdError as error:
+        raise ValueError(f"not zstd: {error}") from error
     if not unpacking.eof or unpacking.unused_data:
-        raise zlib.error("not one whole zlib stream")
+        raise ValueError("not one whole zstd frame")
     return content
 
 

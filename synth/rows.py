@@ -7,8 +7,7 @@ probabilities are among the content that is committed to, as float32 bytes.
 
 import json
 import struct
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, ClassVar, TypeVar
@@ -126,19 +125,20 @@ class ReceiptRow:
 Row = DecisionRow | AttemptRow | OutcomeRow | VerdictRow | ReceiptRow
 
 
+Pack = Callable[[bytes], bytes]
 Tables = list[tuple[str, tuple[Any, ...]]]
 
 
-def entry(row: Row, seq: int) -> tuple[Leaf, Tables]:
-    """What a row puts into the log, and the values of each table that it touches."""
+def entry(row: Row, seq: int, pack: Pack) -> tuple[Leaf, Tables]:
+    """What a row puts into the log, and the values of each table that it touches; `pack` is what
+    compresses the bodies in them."""
     match row:
         case AttemptRow():
             attempt = row.values(seq)
-            body = zlib.compress(row.call.body, 1)
-            request = (row.call.key, row.base, row.call.path, body)
+            request = (row.call.key, row.base, row.call.path, pack(row.call.body))
             return attempt_leaf(attempt), [("request", request), ("attempt", attempt)]
         case OutcomeRow():
-            return _outcome(row, seq)
+            return _outcome(row, seq, pack)
         case DecisionRow():
             return row.leaf(), [("decision", (seq, row.digest, row.at, row.body))]
         case VerdictRow():
@@ -149,11 +149,11 @@ def entry(row: Row, seq: int) -> tuple[Leaf, Tables]:
             return receipt_leaf(receipt), [("receipt", receipt)]
 
 
-def _outcome(row: OutcomeRow, seq: int) -> tuple[Leaf, Tables]:
+def _outcome(row: OutcomeRow, seq: int, pack: Pack) -> tuple[Leaf, Tables]:
     content = completion_values(row.attempt, row.key, row.completion) if row.completion else None
     outcome = row.values(seq, content)
     headers = json.dumps(dict(row.headers), sort_keys=True)
-    raw = (row.attempt, row.salt, headers, zlib.compress(row.raw, 1))
+    raw = (row.attempt, row.salt, headers, pack(row.raw))
     tables: Tables = [("outcome", outcome), ("raw", raw)]
     if content:
         tables.append(("completion", content))

@@ -27,7 +27,7 @@ CREATE TABLE request (         -- key = digest of what changes the answer; body 
     key  VARCHAR PRIMARY KEY,
     base VARCHAR NOT NULL,
     path VARCHAR NOT NULL,
-    body BLOB NOT NULL         -- zlib
+    body BLOB NOT NULL         -- zstd
 );
 
 CREATE TABLE attempt (         -- durable before the socket opens
@@ -86,7 +86,7 @@ CREATE TABLE raw (             -- bytes as received, also of answers that could 
     attempt VARCHAR NOT NULL,
     salt    BLOB NOT NULL,
     headers VARCHAR NOT NULL,
-    body    BLOB NOT NULL      -- zlib
+    body    BLOB NOT NULL      -- zstd
 );
 
 CREATE TABLE verdict (         -- rows of one attempt share the seq of their leaf

@@ -9,7 +9,9 @@ comes as plain JSON, and what msgspec refuses (half of a surrogate pair, for one
 reader to judge: two readers never disagree on what was paid for.
 """
 
+import gc
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -38,8 +40,15 @@ class _Logprobs(msgspec.Struct):
     content: list[_Token]
 
 
-_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_CHOICES = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
+class _Choice(msgspec.Struct):
+    logprobs: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Reply(msgspec.Struct):
+    choices: list[_Choice]
+
+
+_REPLY = msgspec.json.Decoder(_Reply)
 _LOGPROBS = msgspec.json.Decoder(_Logprobs)
 _ANY = msgspec.json.Decoder()
 
@@ -54,60 +63,74 @@ def decoded(raw: bytes) -> Any:
 
 
 def _in_layers(raw: bytes) -> Any:
-    layers = _OBJECT.decode(raw)
-    choices = layers.pop("choices", None)
-    value = {name: _ANY.decode(inner) for name, inner in layers.items()}
-    if choices is not None:
-        value["choices"] = [
-            {
-                name: _signal(inner) if name == "logprobs" else _ANY.decode(inner)
-                for name, inner in choice.items()
-            }
-            for choice in _CHOICES.decode(choices)
-        ]
+    """The reply without its logprobs, then these."""
+    signals = [bytes(choice.logprobs) for choice in _REPLY.decode(raw).choices]
+    large = [signal for signal in signals if len(signal) >= LARGE]
+    if any(raw.count(signal) != 1 for signal in large):
+        return _ANY.decode(raw)
+    rest = raw
+    for signal in large:
+        rest = rest.replace(signal, b"null")
+    value = _ANY.decode(rest)
+    for choice, signal in zip(value["choices"], signals, strict=True):
+        if len(signal) >= LARGE:
+            choice["logprobs"] = _signal(signal)
     return value
 
 
-def _signal(raw: msgspec.Raw) -> Any:
+def _signal(raw: bytes) -> Any:
+    """Read without the cyclic collector: it would walk over 4,000 new lists, and free none."""
+    collecting = gc.isenabled()
+    gc.disable()
     try:
         tokens = _LOGPROBS.decode(raw).content
         return token_logprobs(tokens) if tokens else _ANY.decode(raw)
     except (msgspec.ValidationError, ValueError):
         return _ANY.decode(raw)
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def token_logprobs(tokens: list[_Token]) -> TokenLogprobs:
     """The evidence of typed rows. Raises ValueError where one of them is no token."""
-    tops = [
-        [top for top in map(_checked, token.top_logprobs or ()) if top.logprob > SENTINEL]
-        for token in tokens
-    ]
+    tops = [_likely(token.top_logprobs or []) for token in tokens]
     return TokenLogprobs(
-        token_bytes=tuple([_piece(_checked(token)) for token in tokens]),
-        token_logprobs=tuple([token.logprob for token in tokens]),
+        token_bytes=_pieces(tokens),
+        token_logprobs=_checked(tokens),
         token_ids=_ids(tokens),
-        top_bytes=tuple([tuple([_piece(top) for top in row]) for row in tops]),
-        top_logprobs=tuple([tuple([top.logprob for top in row]) for row in tops]),
+        top_bytes=tuple([_pieces(row) for row in tops]),
+        top_logprobs=tuple([_checked(row) for row in tops]),
         top_ids=tuple([_ids(row) for row in tops]),
     )
 
 
-def _checked(entry: _Entry) -> _Entry:
-    if not -1e30 < entry.logprob < 1e-3:
+def _likely(row: list[_Entry]) -> list[_Entry]:
+    """The candidates less those that stand for "outside the top 20"."""
+    values = _checked(row)
+    if not values or min(values) > SENTINEL:
+        return row
+    return [top for top in row if top.logprob > SENTINEL]
+
+
+def _checked(row: Sequence[_Entry]) -> tuple[float, ...]:
+    values = tuple([entry.logprob for entry in row])
+    if values and not -1e30 < min(values) <= max(values) < 1e-3:
         raise ValueError("not a log probability")
-    return entry
+    return values
 
 
-def _piece(entry: _Entry) -> bytes:
+def _pieces(row: Sequence[_Entry]) -> tuple[bytes, ...]:
     """`bytes` is null for a token without text; `token` may not be UTF-8's whole truth, so it is
     only read where `bytes` is absent."""
-    octets = entry.octets
-    if octets.__class__ is list:
-        return bytes(octets)
-    return b"" if octets is None else entry.token.encode()
+    octets = [
+        entry.token.encode() if entry.octets is msgspec.UNSET else entry.octets or b""
+        for entry in row
+    ]
+    return tuple(map(bytes, octets))
 
 
-def _ids(entries: list[_Entry] | list[_Token]) -> tuple[int, ...]:
+def _ids(entries: Sequence[_Entry]) -> tuple[int, ...]:
     if not entries or entries[0].id < 0:
         return ()
     ids = tuple([entry.id for entry in entries])
