@@ -19,7 +19,21 @@ from typing import Any
 
 import msgspec
 
+_SYNC: int = getattr(os, "RWF_DSYNC", 0)  # Linux writes and syncs in one call
 _HEAD = struct.Struct("<II")
+
+
+def write_through(file: int, data: bytes | memoryview, offset: int) -> None:
+    """Write, and return when it is on the disk. Raises OSError."""
+    view = memoryview(data)
+    while view:
+        if _SYNC:
+            written = os.pwritev(file, [view], offset, _SYNC)
+        else:
+            written = os.pwrite(file, view, offset)
+        view, offset = view[written:], offset + written
+    if not _SYNC:
+        os.fdatasync(file) if hasattr(os, "fdatasync") else os.fsync(file)
 
 
 class Batch(msgspec.Struct, array_like=True):
@@ -71,10 +85,7 @@ class Journal:
         body = _PACK(batch)
         record = memoryview(_HEAD.pack(len(body), zlib.crc32(body)) + body)
         try:
-            written = 0
-            while written < len(record):
-                written += os.pwrite(self._file, record[written:], self.size + written)
-            os.fdatasync(self._file)
+            write_through(self._file, record, self.size)
         except OSError:
             os.ftruncate(self._file, self.size)
             raise

@@ -16,6 +16,7 @@ import contextlib
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -28,13 +29,15 @@ import zstandard
 from policy.errors import BadInput, LedgerBroken, SpiritSafeError
 from policy.log import Frontier, leaf_body, leaf_hash
 from synth.database import DAMAGE, connect, damaged, insert, write_error
-from synth.journal import Batch, Journal
+from synth.journal import Batch, Journal, write_through
 from synth.rows import DecisionRow, Row, entry
 
-LINGER = 0.004  # seconds that a commit waits for company: one fsync then serves many attempts
+LINGER = 0.002  # seconds that a commit waits for company: one fsync then serves many attempts
 MERGE_ROWS, MERGE_BYTES = 4000, 16 * 2**20  # what DuckDB takes at a time
 MERGE_LAG = 4  # helpings that it may be behind before commits wait for it
 SCHEMA_VERSION = "2"
+
+Waiting = tuple[Row, asyncio.Future[int]]
 
 
 class Ledger:
@@ -48,12 +51,14 @@ class Ledger:
         self._clock = clock
         self._frontier = Frontier()
         self._pack = zstandard.ZstdCompressor(level=1).compress
-        self._pending: list[tuple[Row, asyncio.Future[int]]] = []
-        self._flusher: asyncio.Task[None] | None = None
+        self._pending: list[Waiting] = []
+        self._idle = True
+        self._waiting = threading.Lock()  # what waits, and whether the writer knows
+        self._writer: asyncio.Future[None] | None = None
         self._head = -1
         self._journals: list[Journal] = []
         self._behind: list[Batch] = []
-        self._merging: asyncio.Task[None] | None = None
+        self._merging: asyncio.Future[None] | None = None
         self._using = threading.RLock()  # DuckDB
         self._writing = threading.RLock()  # the journals, the head and what goes with them
         self._failed: Exception | None = None
@@ -120,10 +125,13 @@ class Ledger:
         """Make one row durable, together with whatever else is waiting. Returns its log index."""
         if self._failed:
             raise self._failed
-        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._pending.append((row, future))
-        if self._flusher is None or self._flusher.done():
-            self._flusher = asyncio.create_task(self._flush())
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[int] = loop.create_future()
+        with self._waiting:
+            self._pending.append((row, future))
+            idle, self._idle = self._idle, False
+        if idle:
+            self._writer = loop.run_in_executor(None, self._write, loop)
         return await future  # who is cancelled here gives up the answer, not the row
 
     def append_all(self, rows: Sequence[Row]) -> list[int]:
@@ -140,38 +148,47 @@ class Ledger:
 
     async def drained(self) -> None:
         """Wait until nothing is pending."""
-        while tasks := [one for one in (self._flusher, self._merging) if one and not one.done()]:
-            await asyncio.wait(tasks)
+        while busy := [one for one in (self._writer, self._merging) if one and not one.done()]:
+            await asyncio.wait(busy)
 
-    async def _flush(self) -> None:
-        await asyncio.sleep(LINGER)
-        while self._pending:
-            group, self._pending = self._pending, []
+    def _write(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The writer's thread: commit what waits, group after group, until nothing does. It takes
+        no turn of the loop, which may be busy with a hundred replies."""
+        while True:
+            time.sleep(LINGER)
+            with self._waiting:
+                group, self._pending = self._pending, []
+                if not group:
+                    self._idle = True
+                    return
+            found: int | Exception
             try:
-                batch = await asyncio.to_thread(self._commit, [row for row, _ in group])
+                found = self._commit([row for row, _ in group]).first
             except Exception as error:
-                self._failed = write_error(error, self.path)
-                for _, future in group:
-                    if not future.done():
-                        future.set_exception(self._failed)
-                        future.exception()  # seen: a caller that is gone must not warn
+                found = self._failed = write_error(error, self.path)
+            with contextlib.suppress(RuntimeError):  # the loop is gone, and who waited with it
+                loop.call_soon_threadsafe(self._resolve, loop, group, found)
+            if self._behind_by() >= MERGE_LAG:
+                self._follow()
+
+    def _resolve(
+        self, loop: asyncio.AbstractEventLoop, group: Sequence[Waiting], found: int | Exception
+    ) -> None:
+        """Tell those who wait, and have DuckDB follow beside the next commits."""
+        for place, (_, future) in enumerate(group):
+            if future.done():
                 continue
-            for index, (_, future) in enumerate(group, batch.first):
-                if not future.done():
-                    future.set_result(index)
-            await self._keep_up()
+            if isinstance(found, Exception):
+                future.set_exception(found)
+                future.exception()  # seen: a caller that is gone must not warn
+            else:
+                future.set_result(found + place)
+        if self._behind_by() >= 1 and (self._merging is None or self._merging.done()):
+            self._merging = loop.run_in_executor(None, self._follow)
 
-    async def _keep_up(self) -> None:
-        """Have DuckDB follow, beside the next commits; wait for it only if it stays far behind."""
-        behind = self._behind_by()
-        if behind >= 1 and (self._merging is None or self._merging.done()):
-            self._merging = asyncio.create_task(self._follow())
-        if behind >= MERGE_LAG and self._merging is not None:
-            await self._merging
-
-    async def _follow(self) -> None:
+    def _follow(self) -> None:
         try:
-            await asyncio.to_thread(self._merge)
+            self._merge()
         except Exception as error:
             self._failed = write_error(error, self.path)
 
@@ -250,8 +267,7 @@ class Ledger:
 
     def _write_head(self, size: int, root: bytes) -> None:
         line = json.dumps({"size": size, "root": root.hex()}).ljust(127) + "\n"
-        os.pwrite(self._head, line.encode(), 0)
-        os.fdatasync(self._head)
+        write_through(self._head, line.encode(), 0)
 
     # -- reading ------------------------------------------------------------------------------
 
