@@ -28,7 +28,7 @@ def connect(path: Path) -> duckdb.DuckDBPyConnection:
             str(path),
             config={
                 "storage_compatibility_version": "v1.5.0",
-                "wal_autocheckpoint": "64MB",  # until then rows lie in memory, twice their size
+                "wal_autocheckpoint": "16MB",  # until then rows lie in memory, twice their size
                 "threads": 1,  # small statements: handing them about costs more than it saves
             },
         )
