@@ -10,8 +10,8 @@ provider's answer proves that nothing was billed.
 import asyncio
 import os
 import random
-from collections import Counter, deque
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
@@ -108,6 +108,22 @@ async def collect(collection: Collection, permit: Permit, stop: Stop) -> Summary
     return run.summary
 
 
+class Queue:
+    """Calls still to be made, each rendered as its turn comes."""
+
+    def __init__(self, todo: Sequence[Call]) -> None:
+        self._todo = todo
+        self._next = 0
+
+    def __len__(self) -> int:
+        return len(self._todo) - self._next
+
+    def popleft(self) -> Call:
+        """The next one."""
+        self._next += 1
+        return self._todo[self._next - 1]
+
+
 class _Run:
     """The state of one collection: what is left, and what came of the rest."""
 
@@ -116,7 +132,7 @@ class _Run:
         self.permit = permit
         self.stop = stop
         self.summary = Summary()
-        self.queue = deque(collection.plan.todo)
+        self.queue = Queue(collection.plan.todo)
         self.attempts = dict(collection.plan.attempts)
         self.failed_in_a_row = 0
         limits = collection.limits
@@ -333,6 +349,7 @@ class _Run:
 
     def _finish(self, call: Call, reply: Reply) -> None:
         """The last word on one call of this run."""
+        self.attempts.pop(call.key, None)
         result = reply.result
         if isinstance(result, Completion):
             self.failed_in_a_row = 0
