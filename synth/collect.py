@@ -349,7 +349,6 @@ class _Run:
 
     def _finish(self, call: Call, reply: Reply) -> None:
         """The last word on one call of this run."""
-        self.attempts.pop(call.key, None)
         result = reply.result
         if isinstance(result, Completion):
             self.failed_in_a_row = 0

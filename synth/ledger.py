@@ -345,10 +345,18 @@ class Ledger:
         flags = os.O_RDWR | os.O_CREAT
         self._head = os.open(_head_path(self.path), flags, 0o600)
         self._write_head(self._frontier.size, self._frontier.root())
+        _sync_folder(self.path.parent)
 
     def _replay(self) -> None:
         """Take from the journals what the process that wrote them did not live to give DuckDB."""
-        batches = [batch for journal in self._journals for batch in journal.read()]
+        try:
+            batches = [batch for journal in self._journals for batch in journal.read()]
+        except ValueError as error:
+            raise LedgerBroken(
+                f"its journal is damaged: {error}",
+                where=self.path.with_suffix(".journal").name,
+                fix="restore the ledger's files from one backup; nothing was sent",
+            ) from error
         for batch in sorted(batches, key=lambda one: one.first):
             if batch.size <= self._frontier.size:
                 continue
@@ -444,6 +452,15 @@ def record_decision(ledger: Ledger, digest: str, body: str) -> None:
 def spent_nano(ledger: Ledger) -> int:
     """Money committed so far, in billionths of a dollar: billed, and perhaps billed."""
     return int(ledger.one("SELECT COALESCE(SUM(committed_nano), 0) FROM state")[0])
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in it durable: a synced file that nobody finds is lost."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _head_path(path: Path) -> Path:

@@ -6,9 +6,11 @@ import json
 import random
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,6 +115,17 @@ def test_a_torn_record_was_never_acknowledged(tmp_path: Path) -> None:
             assert ledger.size > last
             assert ledger.one("SELECT count(*) FROM attempt")[0] == ledger.size
         journal.write_bytes(whole)
+
+
+def test_a_journal_of_something_else_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.duckdb"
+    open_(path).close()
+    body = b"\x93\x01\x02\x03"
+    record = struct.pack("<II", len(body), zlib.crc32(body)) + body
+    path.with_suffix(".journal").write_bytes(record)
+    with pytest.raises(LedgerBroken, match="journal is damaged") as raised:
+        open_(path)
+    assert "\n" not in str(raised.value)
 
 
 def test_a_damaged_journal_loses_nothing_in_silence(tmp_path: Path) -> None:
