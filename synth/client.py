@@ -6,10 +6,9 @@ The table from facts to outcome class is `classify_status` and `classify_error`;
 follow from the class alone (see synth/wire.py). Nothing here retries.
 """
 
-import asyncio
 import email.utils
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -18,10 +17,11 @@ import openai
 
 from policy.permit import Action, Permit
 from synth.config import Sampling
+from synth.connection import ReplyTooLarge
 from synth.error_bodies import NO_CREDIT, ErrorBody, read_error
 from synth.teachers import Adapter
 from synth.teachers.reading import REQUEST_IDS, request_id
-from synth.transport import ReplyTooLarge
+from synth.transport import TeacherClient
 from synth.wire import Call, Completion, Failure, OutcomeClass, Reply
 
 _STOP_CODES = frozenset(
@@ -72,7 +72,7 @@ _DATED = re.compile(r"@|-\d{3}")  # -2024-08-06, -20250929, -0613, -001; never t
 
 
 async def send(
-    client: openai.AsyncOpenAI,
+    client: TeacherClient,
     adapter: Adapter,
     call: Call,
     sampling: Sampling,
@@ -88,29 +88,14 @@ async def send(
     """
     permit.must_be(Action.COLLECT)
     try:
-        async with asyncio.timeout(deadline):
-            response = await client.post(
-                call.path,
-                content=call.body,
-                cast_to=httpx2.Response,
-                options={"headers": {"content-type": "application/json"}},
-            )
-    except TimeoutError:
-        return Reply(_unknown("deadline", f"no complete reply within {deadline:g} s"))
-    except openai.APIStatusError as error:
-        response = error.response
-    except (openai.APIConnectionError, httpx2.HTTPError) as error:
+        status, headers, body = await client.exchange(call.path, call.body, deadline)
+    except httpx2.HTTPError as error:
         lost = classify_error(error)
         return replace(lost, raw=_without(client.api_key, lost.raw))
-    raw = _without(client.api_key, response.content)
-    headers = {
-        name: _without(client.api_key, value.encode()).decode()
-        for name, value in response.headers.items()
-    }
-    if response.status_code != 200:
-        failure = classify_status(response.status_code, raw, headers, now())
-        return Reply(failure, raw, _kept(headers))
-    return Reply(adapter.parse(raw, sampling, _kept(headers)), raw, _kept(headers))
+    raw, kept = _without(client.api_key, body), _kept(headers, client.api_key)
+    if status != 200:
+        return Reply(classify_status(status, raw, kept, now()), raw, kept)
+    return Reply(adapter.parse(raw, sampling, kept), raw, kept)
 
 
 def _without(key: str, data: bytes) -> bytes:
@@ -268,13 +253,15 @@ def _snapshot(served: str, requested: str) -> bool:
     return rest != served and _DATED.match(rest) is not None
 
 
-def _kept(headers: Mapping[str, str]) -> dict[str, str]:
+def _kept(headers: Sequence[tuple[bytes, bytes]], key: str) -> dict[str, str]:
     """The headers worth an audit: ids, dates, rates. Never cookies, never what we sent."""
-    return {
-        name: value
-        for name, value in headers.items()
-        if name in _KEPT_HEADERS or "ratelimit" in name or "tokenlimit" in name
-    }
+    kept: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name = raw_name.lower().decode("latin-1")
+        if name in _KEPT_HEADERS or "ratelimit" in name or "tokenlimit" in name:
+            value = _without(key, raw_value).decode("latin-1").strip()
+            kept[name] = f"{kept[name]}, {value}" if name in kept else value
+    return kept
 
 
 def _unknown(kind: str, message: str) -> Failure:

@@ -10,12 +10,11 @@ provider's answer proves that nothing was billed.
 import asyncio
 import os
 import random
-from collections import Counter, deque
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import openai
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
 
 from policy.errors import BadInput, SpiritSafeError
@@ -32,6 +31,7 @@ from synth.reasoning import without_reasoning
 from synth.rows import AttemptRow, OutcomeRow
 from synth.stop import Stop, fatal_error
 from synth.teachers import ADAPTERS
+from synth.transport import TeacherClient
 from synth.wire import Call, Completion, Failure, OutcomeClass, Reply, Usage, printable
 
 BACKOFF_BASE, BACKOFF_MAX = 0.5, 30.0  # seconds; each wait is longer than the one before
@@ -71,7 +71,7 @@ class Collection:
     limits: Limits
     plan: Plan
     ledger: Ledger
-    client: openai.AsyncOpenAI
+    client: TeacherClient
     base: str
     """What stands for the server in request keys."""
     price: Price
@@ -127,6 +127,22 @@ async def collect(collection: Collection, permit: Permit, stop: Stop) -> Summary
     return run.summary
 
 
+class Queue:
+    """Calls still to be made, each rendered as its turn comes."""
+
+    def __init__(self, todo: Sequence[Call]) -> None:
+        self._todo = todo
+        self._next = 0
+
+    def __len__(self) -> int:
+        return len(self._todo) - self._next
+
+    def popleft(self) -> Call:
+        """The next one."""
+        self._next += 1
+        return self._todo[self._next - 1]
+
+
 class _Run:
     """The state of one collection: what is left, and what came of the rest."""
 
@@ -135,7 +151,7 @@ class _Run:
         self.permit = permit
         self.stop = stop
         self.summary = Summary()
-        self.queue = deque(collection.plan.todo)
+        self.queue = Queue(collection.plan.todo)
         self.attempts = dict(collection.plan.attempts)
         self.ended: dict[str, _Ended] = {}
         self.failed_in_a_row = 0
@@ -173,6 +189,17 @@ class _Run:
             self._finish(call, reply)
 
     async def _with_retries(self, call: Call) -> Reply:
+        """The last reply to a call. Only a first refusal makes a retry object: it costs as much
+        CPU as writing the rows does."""
+        reply = await self._attempt(call)
+        return await self._retried(call, reply) if self._may_retry(reply) else reply
+
+    async def _retried(self, call: Call, refusal: Reply) -> Reply:
+        had = [refusal]
+
+        async def attempt() -> Reply:
+            return had.pop() if had else await self._attempt(call)
+
         retrying = AsyncRetrying(
             stop=stop_after_attempt(self.its.limits.tries),
             wait=self._wait,
@@ -181,7 +208,7 @@ class _Run:
             retry_error_callback=_last_result,
             before_sleep=lambda state: self._tell("retry", call, _last_result(state)),
         )
-        reply: Reply = await retrying(self._attempt, call)
+        reply: Reply = await retrying(attempt)
         return reply
 
     def _may_retry(self, reply: Reply) -> bool:

@@ -39,15 +39,14 @@ from synth.filters.apply import Found, fingerprint
 from synth.formats import write_parquet
 from synth.ledger import Ledger
 from synth.prompts import Prompt
-from synth.rows import ReceiptRow, signal_from
+from synth.rows import ReceiptRow, unpacked
 from synth.wire import TokenLogprobs
 
 SPLITS = ("train", "validation", "test")
 
 _SOURCE = """
 SELECT c.attempt, a.key, o.seq, a.offering, o.served_model, a.terms_pin, a.decision,
-       o.prompt_tokens, o.completion_tokens, a.at_ms, c.token_bytes, c.token_logprobs, c.token_ids,
-       c.top_counts, c.top_bytes, c.top_logprobs, c.top_ids
+       o.prompt_tokens, o.completion_tokens, a.at_ms, c.signal
 FROM completion c JOIN attempt a ON a.id = c.attempt JOIN outcome o ON o.attempt = c.attempt
 """
 
@@ -205,8 +204,8 @@ def _stored(order: Order, split: str) -> dict[str, tuple[Any, ...]]:
 
 
 def _row(prompt: Prompt, candidate: Candidate, stored: tuple[Any, ...]) -> dict[str, Any]:
-    key, leaf, offering, served, pin, decision, asked, answered, at, *columns = stored
-    signal = signal_from(tuple(columns))
+    key, leaf, offering, served, pin, decision, asked, answered, at, packed = stored
+    signal = unpacked(bytes(packed))
     usable = spells(signal, candidate.text)
     return {
         **_empty(prompt),

@@ -4,17 +4,19 @@ DuckDB survives kill -9 but forgets a lost or damaged tail of its write-ahead lo
 So after each durable commit the size and root of the Merkle log are written to `ledger.head` and
 fsynced; a database that opens with less than that is refused.
 
-    async with Ledger.open(path, clock=time.time) as ledger:
+    with Ledger.open(path, clock=time.time) as ledger:
         await ledger.append(AttemptRow(...))      # returns when it is durable
 
-Appends made at the same time share one commit (a few rows cost as much as one).
+Appends made at the same time share one commit, and commits go to `ledger.journal` first: DuckDB
+takes them by the thousand, and before anything is read (synth/journal.py says why).
 """
 
 import asyncio
 import contextlib
 import json
 import os
-import zlib
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -22,15 +24,21 @@ from types import TracebackType
 from typing import Any, Self
 
 import duckdb
+import zstandard
 
-from policy.errors import BadInput, LedgerBroken
+from policy.errors import BadInput, LedgerBroken, SpiritSafeError
 from policy.log import Frontier, leaf_body, leaf_hash
 from synth.crash import Passing, Point, pass_by
 from synth.database import DAMAGE, connect, damaged, insert, write_error
-from synth.rows import DecisionRow, Row, table_rows
+from synth.journal import Batch, Journal, write_through
+from synth.rows import DecisionRow, Row, entry
 
-LINGER = 0.004  # seconds that a commit waits for company: one fsync then serves many attempts
-SCHEMA_VERSION = "1"
+LINGER = 0.002  # seconds that a commit waits for company: one fsync then serves many attempts
+MERGE_ROWS, MERGE_BYTES = 4000, 16 * 2**20  # what DuckDB takes at a time
+MERGE_LAG = 4  # helpings that it may be behind before commits wait for it
+SCHEMA_VERSION = "2"
+
+Waiting = tuple[Row, asyncio.Future[int]]
 
 
 class Ledger:
@@ -43,9 +51,17 @@ class Ledger:
         self._connection = connection
         self._clock = clock
         self._frontier = Frontier()
-        self._pending: list[tuple[Row, asyncio.Future[int]]] = []
-        self._flusher: asyncio.Task[None] | None = None
+        self._pack = zstandard.ZstdCompressor(level=1).compress
+        self._pending: list[Waiting] = []
+        self._idle = True
+        self._waiting = threading.Lock()  # what waits, and whether the writer knows
+        self._writer: asyncio.Future[None] | None = None
         self._head = -1
+        self._journals: list[Journal] = []
+        self._behind: list[Batch] = []
+        self._merging: asyncio.Future[None] | None = None
+        self._using = threading.RLock()  # DuckDB
+        self._writing = threading.RLock()  # the journals, the head and what goes with them
         self._failed: Exception | None = None
         self.passing: Passing = pass_by
 
@@ -89,6 +105,12 @@ class Ledger:
         """Release the file. Durable rows stay; nothing else was promised. One that was refused is
         left as it was found: a checkpoint would drop what a person might still mend."""
         if self._head >= 0:
+            with contextlib.suppress(SpiritSafeError):  # what DuckDB cannot take stays in them
+                self._merge()
+        for journal in self._journals:
+            journal.close()
+        self._journals = []
+        if self._head >= 0:
             os.close(self._head)
             self._head = -1
             self.passing(Point.BEFORE_CLOSE)
@@ -117,68 +139,146 @@ class Ledger:
         """Make one row durable, together with whatever else is waiting. Returns its log index."""
         if self._failed:
             raise self._failed
-        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._pending.append((row, future))
-        if self._flusher is None or self._flusher.done():
-            self._flusher = asyncio.create_task(self._flush())
-        return await asyncio.shield(future)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[int] = loop.create_future()
+        with self._waiting:
+            self._pending.append((row, future))
+            idle, self._idle = self._idle, False
+        if idle:
+            self._writer = loop.run_in_executor(None, self._write, loop)
+        return await future  # who is cancelled here gives up the answer, not the row
 
     def append_all(self, rows: Sequence[Row]) -> list[int]:
         """Make rows durable at once, from code that does not run beside others."""
         if self._failed:
             raise self._failed
-        return self._commit(rows)
+        with self._using, self._writing:
+            self._merge()
+            batch = self._batch(rows)
+            if batch:
+                self.passing(Point.BEFORE_COMMIT)
+                self._insert([batch])
+                self.passing(Point.AFTER_COMMIT)
+                self._committed(batch)
+            return list(range(batch.first, batch.size)) if batch else []
 
     async def drained(self) -> None:
         """Wait until nothing is pending."""
-        while self._flusher is not None and not self._flusher.done():
-            await asyncio.wait([self._flusher])
+        while busy := [one for one in (self._writer, self._merging) if one and not one.done()]:
+            await asyncio.wait(busy)
 
-    async def _flush(self) -> None:
-        await asyncio.sleep(LINGER)
-        while self._pending:
-            group, self._pending = self._pending, []
+    def _write(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The writer's thread: commit what waits, group after group, until nothing does. It takes
+        no turn of the loop, which may be busy with a hundred replies."""
+        while True:
+            time.sleep(LINGER)
+            with self._waiting:
+                group, self._pending = self._pending, []
+                if not group:
+                    self._idle = True
+                    return
+            found: int | Exception
             try:
-                sequence = await asyncio.to_thread(self._commit, [row for row, _ in group])
+                found = self._commit([row for row, _ in group]).first
             except Exception as error:
-                self._failed = write_error(error, self.path)
-                for _, future in group:
-                    if not future.done():
-                        future.set_exception(self._failed)
-                        future.exception()  # seen: a caller that is gone must not warn
-                continue
-            for (_, future), index in zip(group, sequence, strict=True):
-                if not future.done():
-                    future.set_result(index)
+                found = self._failed = write_error(error, self.path)
+            with contextlib.suppress(RuntimeError):  # the loop is gone, and who waited with it
+                loop.call_soon_threadsafe(self._resolve, loop, group, found)
+            if self._behind_by() >= MERGE_LAG:
+                self._follow()
 
-    def _commit(self, rows: Sequence[Row]) -> list[int]:
+    def _resolve(
+        self, loop: asyncio.AbstractEventLoop, group: Sequence[Waiting], found: int | Exception
+    ) -> None:
+        """Tell those who wait, and have DuckDB follow beside the next commits."""
+        for place, (_, future) in enumerate(group):
+            if future.done():
+                continue
+            if isinstance(found, Exception):
+                future.set_exception(found)
+                future.exception()  # seen: a caller that is gone must not warn
+            else:
+                future.set_result(found + place)
+        if self._behind_by() >= 1 and (self._merging is None or self._merging.done()):
+            self._merging = loop.run_in_executor(None, self._follow)
+
+    def _follow(self) -> None:
+        try:
+            self._merge()
+        except Exception as error:
+            self._failed = write_error(error, self.path)
+
+    def _behind_by(self) -> float:
+        """What only the journals have, in helpings of DuckDB."""
+        rows = self._behind[-1].size - self._behind[0].first if self._behind else 0
+        return max(rows / MERGE_ROWS, self._journals[0].size / MERGE_BYTES)
+
+    def _commit(self, rows: Sequence[Row]) -> Batch:
+        """Make a group durable in the journal."""
+        with self._writing:
+            batch = self._batch(rows)
+            assert batch
+            self.passing(Point.BEFORE_COMMIT)
+            self._journals[0].append(batch)
+            self.passing(Point.AFTER_COMMIT)
+            self._behind.append(batch)
+            self._committed(batch)
+            return batch
+
+    def _batch(self, rows: Sequence[Row]) -> Batch | None:
         if not rows:
-            return []
+            return None
         frontier = Frontier.from_bytes(self._frontier.to_bytes())
         first = frontier.size
         tables: dict[str, list[tuple[Any, ...]]] = {"leaf": []}
         for index, row in enumerate(rows, first):
-            hashed = leaf_hash(leaf_body(row.kind, index, row.leaf()))
+            leaf, touched = entry(row, index, self._pack)
+            hashed = leaf_hash(leaf_body(row.kind, index, leaf))
             frontier.append(hashed)
             tables["leaf"].append((index, row.kind, hashed))
-            for table, values in table_rows(row, index):
+            for table, values in touched:
                 tables.setdefault(table, []).append(values)
-        root = frontier.root()
-        tables["batch"] = [(frontier.size, root, frontier.to_bytes())]
+        root, edge = frontier.root(), frontier.to_bytes()
+        tables["batch"] = [(frontier.size, root, edge)]
+        return Batch(first, frontier.size, root, edge, tables)
+
+    def _committed(self, batch: Batch) -> None:
+        self._frontier = Frontier.from_bytes(batch.frontier)
+        self._write_head(batch.size, batch.root)
+        self.passing(Point.AFTER_HEAD)
+
+    def _merge(self) -> None:
+        """Give DuckDB what only the journals have. Commits go on in the other one meanwhile."""
+        with self._using:
+            with self._writing:
+                behind, self._behind = self._behind, []
+                self._journals.reverse()
+            try:
+                if behind:
+                    self._insert(behind)
+            except BaseException:
+                with self._writing:
+                    self._behind = behind + self._behind
+                raise
+            if self._journals[1].size:
+                self._journals[1].clear()
+
+    def _insert(self, batches: Sequence[Batch]) -> None:
+        """Batches into DuckDB, in one transaction."""
+        tables: dict[str, list[tuple[Any, ...]]] = {}
+        for batch in batches:
+            for table, rows in batch.tables.items():
+                tables.setdefault(table, []).extend(rows)
         try:
             self._connection.execute("BEGIN")
-            for table, group in tables.items():
-                insert(self._connection, table, group)
-            self.passing(Point.BEFORE_COMMIT)
+            for table, rows in tables.items():
+                insert(self._connection, table, rows)
+            self.passing(Point.BEFORE_MERGE)
             self._connection.execute("COMMIT")
         except duckdb.Error as error:
             self._rollback()
             raise write_error(error, self.path) from error
-        self.passing(Point.AFTER_COMMIT)
-        self._frontier = frontier
-        self._write_head(frontier.size, root)
-        self.passing(Point.AFTER_HEAD)
-        return list(range(first, frontier.size))
+        self.passing(Point.AFTER_MERGE)
 
     def _rollback(self) -> None:
         try:
@@ -188,8 +288,7 @@ class Ledger:
 
     def _write_head(self, size: int, root: bytes) -> None:
         line = json.dumps({"size": size, "root": root.hex()}).ljust(127) + "\n"
-        os.pwrite(self._head, line.encode(), 0)
-        os.fdatasync(self._head)
+        write_through(self._head, line.encode(), 0)
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -235,7 +334,10 @@ class Ledger:
     def _reading(self) -> Iterator[None]:
         """A block that fails its checksum is read late: then too it is one line."""
         try:
-            yield
+            with self._using:
+                if self._behind:
+                    self._merge()
+                yield
         except duckdb.Error as error:
             if type(error) in DAMAGE:
                 raise damaged(error, self.path) from error
@@ -259,10 +361,39 @@ class Ledger:
         last = self.rows("SELECT size, frontier FROM batch ORDER BY size DESC LIMIT 1")
         if last:
             self._frontier = self._restored(last[0][1])
+        self._journals = [Journal(_beside(self.path, one)) for one in (".journal", ".journal2")]
+        self._replay()
         self._check_head(fresh)
         flags = os.O_RDWR | os.O_CREAT
         self._head = os.open(_head_path(self.path), flags, 0o600)
         self._write_head(self._frontier.size, self._frontier.root())
+        _sync_folder(self.path.parent)
+        for journal in self._journals:
+            journal.trim()
+        self._merge()
+        self._merge()  # the other one is empty then too
+
+    def _replay(self) -> None:
+        """Take from the journals what the process that wrote them did not live to give DuckDB."""
+        try:
+            batches = [batch for journal in self._journals for batch in journal.read()]
+        except ValueError as error:
+            raise LedgerBroken(
+                f"its journal is damaged: {error}",
+                where=self.path.with_suffix(".journal").name,
+                fix="restore the ledger's files from one backup; nothing was sent",
+            ) from error
+        for batch in sorted(batches, key=lambda one: one.first):
+            if batch.size <= self._frontier.size:
+                continue
+            if batch.first != self._frontier.size:
+                raise LedgerBroken(
+                    f"entries {self._frontier.size} to {batch.first - 1} are lost",
+                    where=self.path.name,
+                    fix="restore ledger.duckdb and its .wal from a backup; nothing was sent",
+                )
+            self._behind.append(batch)
+            self._frontier = self._restored(batch.frontier)
 
     def _restored(self, frontier: bytes) -> Frontier:
         try:
@@ -282,6 +413,7 @@ class Ledger:
         self._connection.execute("INSERT INTO meta VALUES ('schema', ?)", [SCHEMA_VERSION])
         self._connection.execute("INSERT INTO meta VALUES ('origin', ?)", [origin])
         self._connection.execute("COMMIT")
+        self._connection.execute("CHECKPOINT")  # its name outlives a lost write-ahead log
 
     def _check_head(self, fresh: bool) -> None:
         head = read_head(self.path)
@@ -295,13 +427,20 @@ class Ledger:
             )
         self._check_size(head)
         size, root = head
-        found = self.rows("SELECT root FROM batch WHERE size = ?", [size])
-        if size and (not found or bytes(found[0][0]).hex() != root):
+        if size and self._root_at(size) != root:
             raise LedgerBroken(
                 f"entry {size} is not the one that the head file remembers",
                 where=self.path.name,
                 fix="restore both from one backup; nothing was sent",
             )
+
+    def _root_at(self, size: int) -> str:
+        """Root of the log at that size, in hex, wherever it stands. Looking changes nothing."""
+        for batch in self._behind:
+            if batch.size == size:
+                return batch.root.hex()
+        found = self._connection.execute("SELECT root FROM batch WHERE size = ?", [size]).fetchone()
+        return bytes(found[0]).hex() if found else ""
 
     def _check_size(self, head: tuple[int, str] | None) -> None:
         """Refuse what holds less than was made durable."""
@@ -329,11 +468,14 @@ def read_head(path: Path) -> tuple[int, str] | None:
 
 
 def unpack(data: bytes) -> bytes:
-    """The bytes behind a compressed column. Raises zlib.error for anything but one whole stream."""
-    unpacking = zlib.decompressobj()
-    content = unpacking.decompress(data)
+    """The bytes behind a compressed column. Raises ValueError for anything but one whole frame."""
+    unpacking = zstandard.ZstdDecompressor().decompressobj()
+    try:
+        content = unpacking.decompress(data)
+    except zstandard.ZstdError as error:
+        raise ValueError(f"not zstd: {error}") from error
     if not unpacking.eof or unpacking.unused_data:
-        raise zlib.error("not one whole zlib stream")
+        raise ValueError("not one whole zstd frame")
     return content
 
 
@@ -348,5 +490,18 @@ def spent_nano(ledger: Ledger) -> int:
     return int(ledger.one("SELECT COALESCE(SUM(committed_nano), 0) FROM state")[0])
 
 
+def _sync_folder(folder: Path) -> None:
+    """Make the names in it durable: a synced file that nobody finds is lost."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
 def _head_path(path: Path) -> Path:
-    return path.with_suffix(".head")
+    return _beside(path, ".head")
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_suffix(suffix)

@@ -2,20 +2,21 @@
 
 A leaf holds digests and commitments, never content: erasing a completion and its salt leaves the
 log valid and tells nobody what was there. Leaves hold text, whole numbers and booleans only;
-probabilities enter through the digest of their float32 bytes.
+probabilities are among the content that is committed to, as float32 bytes.
 """
 
 import json
 import struct
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from itertools import chain, islice
+from typing import Any, ClassVar, TypeVar
 
-from policy.digest import canonical, commit, digest, sha256
+from policy.digest import canonical, commit, sha256
 from synth.wire import Call, Completion, TokenLogprobs
 
 Leaf = Mapping[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +48,6 @@ class AttemptRow:
     terms_pin: str
     prices: str
     reserve_nano: int
-
-    def leaf(self) -> Leaf:
-        """Everything but the body, which `key` commits to."""
-        return attempt_leaf(self.values(0))
 
     def values(self, seq: int) -> tuple[Any, ...]:
         """The columns of table `attempt`."""
@@ -88,18 +85,14 @@ class OutcomeRow:
     headers: Mapping[str, str]
     salt: bytes
 
-    def leaf(self) -> Leaf:
-        """Commitments stand for the content."""
-        return outcome_leaf(self.values(0))
-
-    def values(self, seq: int) -> tuple[Any, ...]:
-        """The columns of table `outcome`."""
-        content = commit(self.salt, content_bytes(self.completion)) if self.completion else ""
+    def values(self, seq: int, content: tuple[Any, ...] | None) -> tuple[Any, ...]:
+        """The columns of table `outcome`, given those of table `completion`."""
+        stored = commit(self.salt, stored_content(content[2:])) if content else ""
         return (
-            *(seq, self.attempt, self.at, self.outcome, self.failure, self.message, self.status),
-            *(self.served_model, self.provider_request_id, self.prompt_tokens),
+            *(seq, self.attempt, self.at, str(self.outcome), self.failure, self.message),
+            *(self.status, self.served_model, self.provider_request_id, self.prompt_tokens),
             *(self.completion_tokens, self.cached_tokens, self.reasoning_tokens, self.estimated),
-            *(self.cost_nano, self.milliseconds, content),
+            *(self.cost_nano, self.milliseconds, stored),
             commit(self.salt, raw_bytes(self.headers, self.raw)),
         )
 
@@ -111,10 +104,6 @@ class VerdictRow:
     kind: ClassVar[str] = "verdict"
     attempt: str
     verdicts: tuple[tuple[str, str, bool, str, str], ...]
-
-    def leaf(self) -> Leaf:
-        """All verdicts of one pass over one completion are one entry."""
-        return verdict_leaf(self.attempt, self.verdicts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +117,6 @@ class ReceiptRow:
     file: str
     at: int
 
-    def leaf(self) -> Leaf:
-        """The manifest itself lies in its directory."""
-        return receipt_leaf(self.values(0))
-
     def values(self, seq: int) -> tuple[Any, ...]:
         """The columns of table `receipt`."""
         return (seq, self.of, self.name, self.digest, self.file, self.at)
@@ -140,68 +125,56 @@ class ReceiptRow:
 Row = DecisionRow | AttemptRow | OutcomeRow | VerdictRow | ReceiptRow
 
 
-def table_rows(row: Row, seq: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """(table, values) for each table that a row touches."""
+Pack = Callable[[bytes], bytes]
+Tables = list[tuple[str, tuple[Any, ...]]]
+
+
+def entry(row: Row, seq: int, pack: Pack) -> tuple[Leaf, Tables]:
+    """What a row puts into the log, and the values of each table that it touches; `pack` is what
+    compresses the bodies in them."""
     match row:
-        case DecisionRow():
-            yield "decision", (seq, row.digest, row.at, row.body)
         case AttemptRow():
-            body = zlib.compress(row.call.body, 6)
-            yield "request", (row.call.key, row.base, row.call.path, body)
-            yield "attempt", row.values(seq)
+            attempt = row.values(seq)
+            request = (row.call.key, row.base, row.call.path, pack(row.call.body))
+            return attempt_leaf(attempt), [("request", request), ("attempt", attempt)]
         case OutcomeRow():
-            yield "outcome", row.values(seq)
-            headers = json.dumps(dict(row.headers), sort_keys=True)
-            yield "raw", (row.attempt, row.salt, headers, zlib.compress(row.raw, 1))
-            if row.completion:
-                yield "completion", completion_values(row.attempt, row.key, row.completion)
+            return _outcome(row, seq, pack)
+        case DecisionRow():
+            return row.leaf(), [("decision", (seq, row.digest, row.at, row.body))]
         case VerdictRow():
-            for verdict in row.verdicts:
-                yield "verdict", (seq, row.attempt, *verdict)
+            verdicts = [("verdict", (seq, row.attempt, *verdict)) for verdict in row.verdicts]
+            return verdict_leaf(row.attempt, row.verdicts), verdicts
         case ReceiptRow():
-            yield "receipt", row.values(seq)
+            receipt = row.values(seq)
+            return receipt_leaf(receipt), [("receipt", receipt)]
+
+
+def _outcome(row: OutcomeRow, seq: int, pack: Pack) -> tuple[Leaf, Tables]:
+    content = completion_values(row.attempt, row.key, row.completion) if row.completion else None
+    outcome = row.values(seq, content)
+    headers = json.dumps(dict(row.headers), sort_keys=True)
+    raw = (row.attempt, row.salt, headers, pack(row.raw))
+    tables: Tables = [("outcome", outcome), ("raw", raw)]
+    if content:
+        tables.append(("completion", content))
+    return outcome_leaf(outcome), tables
 
 
 def completion_values(attempt: str, key: str, completion: Completion) -> tuple[Any, ...]:
-    """The columns of table `completion`; candidates are flattened, with their counts."""
-    signal = completion.logprobs
+    """The columns of table `completion`."""
     return (
         *(attempt, key, completion.text, completion.reasoning, completion.refusal),
         *(completion.tool_calls, completion.finish_reason, completion.fingerprint),
         *(completion.service_tier, list(completion.ignored), completion.repaired),
-        *(list(signal.token_bytes), list(signal.token_logprobs), list(signal.token_ids)),
-        [len(candidates) for candidates in signal.top_bytes],
-        [piece for candidates in signal.top_bytes for piece in candidates],
-        [value for candidates in signal.top_logprobs for value in candidates],
-        [one for candidates in signal.top_ids for one in candidates],
+        packed(completion.logprobs),
     )
-
-
-def content_bytes(completion: Completion) -> bytes:
-    """What `content_commit` commits to, from the completion as received."""
-    return stored_content(completion_values("", "", completion)[2:])
 
 
 def stored_content(columns: tuple[Any, ...]) -> bytes:
-    """The same, from the columns of table `completion` after (attempt, key)."""
-    *texts, ignored, repaired = columns[:9]
-    token_bytes, logprobs, ids, counts, top_bytes, top_logprobs, top_ids = columns[9:]
-    return canonical(
-        {
-            "texts": texts,
-            "ignored": list(ignored),
-            "repaired": repaired,
-            "signal": [
-                _pieces(token_bytes),
-                _floats(logprobs),
-                digest(list(ids)),
-                digest(list(counts)),
-                _pieces(top_bytes),
-                _floats(top_logprobs),
-                digest(list(top_ids)),
-            ],
-        }
-    )
+    """What `content_commit` commits to: the columns of table `completion` after (attempt, key)."""
+    *texts, ignored, repaired, signal = columns
+    fields = {"texts": texts, "ignored": list(ignored), "repaired": repaired}
+    return canonical(fields) + b"\n" + bytes(signal)
 
 
 def raw_bytes(headers: Mapping[str, str], raw: bytes) -> bytes:
@@ -238,34 +211,66 @@ def verdict_leaf(attempt: str, verdicts: tuple[tuple[Any, ...], ...]) -> Leaf:
     return {"ref": attempt, "verdicts": [list(verdict) for verdict in verdicts]}
 
 
-def signal_from(columns: tuple[Any, ...]) -> TokenLogprobs:
-    """Token logprobs back from the last seven columns of table `completion`."""
-    token_bytes, logprobs, ids, counts, top_bytes, top_logprobs, top_ids = columns
-    nested_bytes, nested_logprobs, nested_ids, start = [], [], [], 0
-    for count in counts:
-        stop = start + count
-        nested_bytes.append(tuple(top_bytes[start:stop]))
-        nested_logprobs.append(tuple(top_logprobs[start:stop]))
-        nested_ids.append(tuple(top_ids[start:stop]))
-        start = stop
-    return TokenLogprobs(
-        token_bytes=tuple(token_bytes),
-        token_logprobs=tuple(logprobs),
-        token_ids=tuple(ids),
-        top_bytes=tuple(nested_bytes),
-        top_logprobs=tuple(nested_logprobs),
-        top_ids=tuple(nested_ids),
+def packed(signal: TokenLogprobs) -> bytes:
+    """Token logprobs as one value, little-endian; nothing where there are none.
+
+    Counts of tokens, candidates, token ids and candidate ids, then candidates per token, sizes of
+    the pieces of text, the probabilities as float32, the ids, and the pieces without a gap. As
+    seven columns of lists the same row took DuckDB ten times as long (docs/performance.md).
+    """
+    if not signal.token_bytes:
+        return b""
+    pieces = [*signal.token_bytes, *chain.from_iterable(signal.top_bytes)]
+    floats = [*signal.token_logprobs, *chain.from_iterable(signal.top_logprobs)]
+    counts = [len(row) for row in signal.top_bytes]
+    whole = [len(row) for row in signal.top_ids] == counts
+    tops = list(chain.from_iterable(signal.top_ids)) if whole else []
+    tokens = len(signal.token_bytes)
+    numbers = [
+        *(tokens, len(pieces) - tokens, len(signal.token_ids), len(tops)),
+        *(*counts, *map(len, pieces)),
+    ]
+    ids = [*signal.token_ids, *tops]
+    return b"".join(
+        (
+            struct.pack(f"<{len(numbers)}I", *numbers),
+            struct.pack(f"<{len(floats)}f", *floats),
+            struct.pack(f"<{len(ids)}I", *ids),
+            *pieces,
+        )
     )
+
+
+def unpacked(data: bytes) -> TokenLogprobs:
+    """Token logprobs back from what `packed` wrote. Raises struct.error for anything else."""
+    if not data:
+        return TokenLogprobs()
+    tokens, candidates, ids, top_ids = struct.unpack_from("<4I", data)
+    counts = struct.unpack_from(f"<{tokens}I", data, 16)
+    sizes = struct.unpack_from(f"<{tokens + candidates}I", data, at := 16 + 4 * tokens)
+    floats = struct.unpack_from(f"<{len(sizes)}f", data, at := at + 4 * len(sizes))
+    numbers = struct.unpack_from(f"<{ids + top_ids}I", data, at := at + 4 * len(sizes))
+    start, pieces = at + 4 * len(numbers), []
+    for size in sizes:
+        pieces.append(data[start : start + size])
+        start += size
+    if start != len(data) or sum(counts) != candidates:
+        raise struct.error("these bytes are no token logprobs")
+    rows = _nested(counts, numbers[ids:]) if top_ids else ((),) * tokens
+    return TokenLogprobs(
+        token_bytes=tuple(pieces[:tokens]),
+        token_logprobs=floats[:tokens],
+        token_ids=numbers[:ids],
+        top_bytes=_nested(counts, pieces[tokens:]),
+        top_logprobs=_nested(counts, floats[tokens:]),
+        top_ids=rows,
+    )
+
+
+def _nested(counts: Sequence[int], flat: Sequence[T]) -> tuple[tuple[T, ...], ...]:
+    values = iter(flat)
+    return tuple([tuple(islice(values, count)) for count in counts])
 
 
 def _named(*names: str, values: tuple[Any, ...]) -> Leaf:
     return {name: value for name, value in zip(names, values, strict=True) if name}
-
-
-def _pieces(pieces: Any) -> str:
-    data = b"".join(struct.pack("<I", len(piece)) + bytes(piece) for piece in pieces)
-    return sha256(data)
-
-
-def _floats(values: Any) -> str:
-    return sha256(struct.pack(f"<{len(values)}f", *values))

@@ -1,16 +1,17 @@
--- The ledger, version 1. Rows are only ever inserted; the state of a request is a view.
--- Every row that matters for an audit carries `seq`, its place in the Merkle log.
+-- The ledger, version 2. Rows are only ever inserted; the state of a request is a view.
+-- Every row that matters for an audit carries `seq`, its place in the Merkle log. Only what the
+-- promises hang on is UNIQUE: an index costs more than the row that it watches.
 
 CREATE TABLE meta (name VARCHAR PRIMARY KEY, value VARCHAR NOT NULL);
 
 CREATE TABLE leaf (            -- one entry of the log: hash = SHA-256(0x00 || canonical body)
-    seq  BIGINT PRIMARY KEY,
+    seq  BIGINT NOT NULL,
     kind VARCHAR NOT NULL,
     hash BLOB NOT NULL
 );
 
 CREATE TABLE batch (           -- one durable commit: the tree after it, so that opening is O(1)
-    size     BIGINT PRIMARY KEY,
+    size     BIGINT NOT NULL,
     root     BLOB NOT NULL,
     frontier BLOB NOT NULL
 );
@@ -26,11 +27,11 @@ CREATE TABLE request (         -- key = digest of what changes the answer; body 
     key  VARCHAR PRIMARY KEY,
     base VARCHAR NOT NULL,
     path VARCHAR NOT NULL,
-    body BLOB NOT NULL         -- zlib
+    body BLOB NOT NULL         -- zstd
 );
 
 CREATE TABLE attempt (         -- durable before the socket opens
-    seq          BIGINT PRIMARY KEY,
+    seq          BIGINT NOT NULL,
     id           VARCHAR NOT NULL UNIQUE,
     key          VARCHAR NOT NULL,
     at_ms         BIGINT NOT NULL,
@@ -46,7 +47,7 @@ CREATE TABLE attempt (         -- durable before the socket opens
 );
 
 CREATE TABLE outcome (
-    seq                 BIGINT PRIMARY KEY,
+    seq                 BIGINT NOT NULL,
     attempt             VARCHAR NOT NULL UNIQUE,
     at_ms                BIGINT NOT NULL,
     class               VARCHAR NOT NULL,
@@ -78,20 +79,14 @@ CREATE TABLE completion (
     service_tier   VARCHAR NOT NULL,
     ignored        VARCHAR[] NOT NULL,
     repaired       BOOLEAN NOT NULL,
-    token_bytes    BLOB[] NOT NULL,
-    token_logprobs FLOAT[] NOT NULL,
-    token_ids      INTEGER[] NOT NULL,
-    top_counts     INTEGER[] NOT NULL,     -- candidates per token; the next three are flat
-    top_bytes      BLOB[] NOT NULL,
-    top_logprobs   FLOAT[] NOT NULL,
-    top_ids        INTEGER[] NOT NULL
+    signal         BLOB NOT NULL   -- token logprobs, packed: synth/rows.py
 );
 
 CREATE TABLE raw (             -- bytes as received, also of answers that could not be used
-    attempt VARCHAR PRIMARY KEY,
+    attempt VARCHAR NOT NULL,
     salt    BLOB NOT NULL,
     headers VARCHAR NOT NULL,
-    body    BLOB NOT NULL      -- zlib
+    body    BLOB NOT NULL      -- zstd
 );
 
 CREATE TABLE verdict (         -- rows of one attempt share the seq of their leaf

@@ -128,7 +128,7 @@ def base_of(bench: Bench) -> str:
     return local.identity(teacher, local.weights_of(teacher, bench.project.folder))
 
 
-def calls_of(bench: Bench, prompts: Sequence[Prompt]) -> list[Call]:
+def calls_of(bench: Bench, prompts: Sequence[Prompt]) -> Sequence[Call]:
     """Every call that the project needs."""
     sections = bench.project.sections
     return plan(sections.teacher, sections.sampling, prompts, base_of(bench))

@@ -275,5 +275,7 @@ def _usage(value: Any) -> Usage | None:
 
 def _logprobs(value: Any) -> TokenLogprobs:
     """Stored evidence, by bytes."""
+    if isinstance(value, TokenLogprobs):
+        return value
     given = table(value)
     return together_logprobs(given) if "tokens" in given else token_logprobs(given.get("content"))

@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema
 
 from synth.config import Sampling
+from synth.teachers.signal import decoded
 from synth.wire import Completion, Failure, OutcomeClass, TokenLogprobs, Usage, text_or_empty
 
 MAX_TOKENS = 2**31  # a usage beyond this is not a count
@@ -22,7 +23,7 @@ REQUEST_IDS = ("x-request-id", "request-id", "apim-request-id", "mistral-correla
 def load(raw: bytes) -> dict[str, Any] | Failure:
     """The object of a reply. Blank lines before it are keep-alives (DeepSeek, OpenRouter)."""
     try:
-        data = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
+        data = decoded(raw)
     except UnicodeDecodeError as error:
         return bad("bad_utf8", f"the reply is not UTF-8 at byte {error.start}")
     except RecursionError:
@@ -144,7 +145,3 @@ def word(value: Any) -> str:
 def request_id(headers: Mapping[str, str]) -> str:
     """The provider's name for this request, for its support and for an audit."""
     return next((headers[name] for name in REQUEST_IDS if headers.get(name)), "")
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")

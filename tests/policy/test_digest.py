@@ -2,6 +2,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +19,11 @@ JSON = st.recursive(
 @given(st.dictionaries(st.text("abc"), JSON, max_size=4))
 def test_the_order_of_keys_does_not_matter(value: dict[str, object]) -> None:
     assert digest(dict(reversed(value.items()))) == digest(value)
+
+
+@given(st.dictionaries(st.text(max_size=3), JSON | st.text() | st.floats(-1e30, 1e30), max_size=4))
+def test_the_fast_way_writes_the_same_bytes(value: dict[str, object]) -> None:
+    assert canonical(value) == rfc8785.dumps(value)  # type: ignore[arg-type]
 
 
 def test_the_form_is_that_of_rfc_8785() -> None:

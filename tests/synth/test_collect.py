@@ -4,6 +4,7 @@ What was billed is what the server counted, not what the client believes.
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -238,3 +239,12 @@ def test_a_thousand_in_flight_cost_no_more_than_they_wait(tmp_path: Path) -> Non
         started = time.monotonic()
         assert asyncio.run(asyncio.to_thread(ask, path)).summary.answers == 250
     assert time.monotonic() - started < 10
+
+
+def test_two_rows_with_the_same_text_are_two_attempts(tmp_path: Path) -> None:
+    with FakeTeacher() as server:
+        path = project(tmp_path, server.base_url, rows=3)
+        rows = [{"id": f"p{n}", "message": "the same", "intent": "lost"} for n in range(6)]
+        (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        assert ask(path, "limits.concurrency=1").summary.answers == 6
+    assert len(asked(path, "SELECT DISTINCT id FROM attempt")) == 6

@@ -6,9 +6,11 @@ import json
 import random
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,14 +18,14 @@ import duckdb
 import pytest
 
 from policy.errors import LedgerBroken
-from synth.ledger import Ledger, read_head
+from synth.ledger import MERGE_ROWS, Ledger, read_head
 from tests.command import environment
 from tests.synth.parts import attempt_row, call
 
 APPEND = """
 import asyncio, os, resource, signal, sys, time
 from pathlib import Path
-from synth.ledger import Ledger
+from synth.ledger import MERGE_ROWS, Ledger
 from tests.synth.parts import attempt_row, call
 path, limit, pad = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 if limit:
@@ -81,15 +83,72 @@ def test_kill_9_loses_no_acknowledged_row(tmp_path: Path, seed: int) -> None:
         assert ledger.one("SELECT count(*) FROM attempt")[0] == ledger.size
 
 
-def test_a_lost_write_ahead_log_is_noticed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["ledger.duckdb.wal", "ledger.journal*"])
+def test_a_lost_tail_is_noticed(tmp_path: Path, name: str) -> None:
     path = tmp_path / "ledger.duckdb"
-    killed(path, 50)
-    Path(f"{path}.wal").unlink()
-    with pytest.raises(LedgerBroken, match=r"lost|gone|head"):
+    with open_(path) as ledger:
+        ledger.append_all([attempt_row(call(number)) for number in range(20)])
+        shutil.copytree(tmp_path, tmp_path / "copy")
+    killed(tmp_path / "copy" / "ledger.duckdb", 50)
+    for file in (tmp_path / "copy").glob(name):
+        file.unlink()
+    with pytest.raises(LedgerBroken, match="are lost"):
+        open_(tmp_path / "copy" / "ledger.duckdb")
+
+
+def test_the_journal_makes_up_for_a_lost_write_ahead_log(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.duckdb"
+    last = killed(path, 50)
+    Path(f"{path}.wal").unlink(missing_ok=True)
+    with open_(path) as ledger:
+        assert ledger.size > last
+        assert ledger.one("SELECT count(*) FROM attempt")[0] == ledger.size
+
+
+def test_a_torn_record_was_never_acknowledged(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.duckdb"
+    last = killed(path, 50)
+    journal = max(tmp_path.glob("ledger.journal*"), key=lambda file: file.stat().st_size)
+    whole = journal.read_bytes()
+    for torn in (b"\x07", whole[:200], whole[:-3], bytes(64), whole[:8] + bytes(50)):
+        journal.write_bytes(whole + torn)
+        with open_(path) as ledger:
+            assert ledger.size > last
+            assert ledger.one("SELECT count(*) FROM attempt")[0] == ledger.size
+        journal.write_bytes(whole)
+
+
+def test_a_journal_of_something_else_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.duckdb"
+    open_(path).close()
+    body = b"\x93\x01\x02\x03"
+    record = struct.pack("<II", len(body), zlib.crc32(body)) + body
+    path.with_suffix(".journal").write_bytes(record)
+    with pytest.raises(LedgerBroken, match="journal is damaged") as raised:
         open_(path)
+    assert "\n" not in str(raised.value)
 
 
-FILES = ("ledger.duckdb", "ledger.duckdb.wal", "ledger.head")
+def test_a_damaged_journal_loses_nothing_in_silence(tmp_path: Path) -> None:
+    path, chance = tmp_path / "ledger.duckdb", random.Random(0)
+    last = killed(path, 60)
+    for number in range(12):
+        copy = tmp_path / f"{number}"
+        copy.mkdir()
+        for file in tmp_path.glob("ledger.*"):
+            shutil.copy(file, copy / file.name)
+        journal = max(copy.glob("ledger.journal*"), key=lambda file: file.stat().st_size)
+        data = bytearray(journal.read_bytes())
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        journal.write_bytes(data)
+        with contextlib.suppress(LedgerBroken), open_(copy / "ledger.duckdb") as ledger:
+            assert ledger.size > last
+
+
+FILES = (
+    *("ledger.duckdb", "ledger.duckdb.wal", "ledger.head"),
+    *("ledger.journal", "ledger.journal2"),
+)
 
 
 def copies(folder: Path) -> dict[str, bytes]:
@@ -122,12 +181,12 @@ def blanked(data: bytes, chance: random.Random) -> bytes:
 def torn(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], int]:
     """The files that a killed writer left, and the highest index that it was told is durable."""
     folder = tmp_path_factory.mktemp("torn")
-    last = killed(folder / "ledger.duckdb", 60)
+    last = killed(folder / "ledger.duckdb", 2 * MERGE_ROWS)  # so that DuckDB was given rows
     return copies(folder), last
 
 
 @pytest.mark.parametrize("damage", [flipped, cut, blanked])
-@pytest.mark.parametrize("name", ["ledger.duckdb", "ledger.duckdb.wal"])
+@pytest.mark.parametrize("name", [name for name in FILES if name != "ledger.head"])
 def test_damage_loses_nothing_in_silence_and_a_refusal_changes_nothing(
     tmp_path: Path,
     torn: tuple[dict[str, bytes], int],

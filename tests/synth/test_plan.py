@@ -9,7 +9,6 @@ from synth.config import Limits, Prompts, Split
 from synth.ledger import Ledger
 from synth.plan import Plan, plan, render, sort_out
 from synth.prompts import Prompt
-from synth.wire import Call
 from tests.synth.parts import attempt_row, call, outcome_row, sampling, teacher
 
 BASE = "http://127.0.0.1:9/v1"
@@ -130,7 +129,7 @@ def test_history_decides_what_is_sent(
     ledger: Ledger, history: list[tuple[str, str]], limits: dict[str, Any], place: str
 ) -> None:
     found = sorted_out(ledger, history, **limits)
-    assert found.attempts[call().key] == len(history)
+    assert found.attempts.get(call().key, 0) == len(history)
     counts = {"todo": len(found.todo), "done": found.done, "held": len(found.held),
               "unusable": found.unusable, "refused": found.refused}  # fmt: skip
     assert counts == {name: int(name == place) for name in counts}
@@ -146,7 +145,19 @@ def test_no_more_are_sent_again_than_allowed(ledger: Ledger) -> None:
 
 def test_the_plan_names_no_key_and_no_home(ledger: Ledger) -> None:
     settings = Prompts(file="p.jsonl", licence="CC0-1.0")
-    made: list[Call] = plan(teacher(api_key_env="MY_KEY"), sampling(), [PROMPT], BASE)
+    made = plan(teacher(api_key_env="MY_KEY"), sampling(), [PROMPT], BASE)
     assert b"MY_KEY" not in made[0].body
     assert settings.file.encode() not in made[0].body
     assert Split().salt.encode() not in made[0].body
+
+
+def test_a_plan_keeps_no_bodies_and_says_the_same_each_time() -> None:
+    prompts = [
+        changed(id=str(number), teacher=({"role": "user", "content": f"Message {number}"},))
+        for number in range(7)
+    ]
+    calls = plan(teacher(), sampling(samples=3), prompts, BASE)
+    assert [call.key for call in calls] == [call.key for call in calls[:]]
+    assert calls[2] == calls[2] == render(teacher(), sampling(), prompts[2], 0, BASE)
+    assert calls[-1].sample == 2
+    assert len({call.key for call in calls}) == len(calls)
