@@ -65,14 +65,14 @@ class Journal:
         os.close(self._file)
 
     def read(self) -> Iterator[Batch]:
-        """The whole records. What follows them was torn by a crash; see `trim`."""
+        """The whole records. What follows them was torn by a crash, or is damaged."""
         data = memoryview(os.pread(self._file, os.fstat(self._file).st_size, 0))
         while body := self._record(data[self.size :]):
             self.size += _HEAD.size + len(body)
             yield _UNPACK(body)
 
     def trim(self) -> None:
-        """Cut off what a crash tore."""
+        """Cut off what follows the records that were read."""
         os.ftruncate(self._file, self.size)
 
     @staticmethod

@@ -107,15 +107,14 @@ class Ledger:
         if self._head >= 0:
             with contextlib.suppress(SpiritSafeError):  # what DuckDB cannot take stays in them
                 self._merge()
-        for journal in self._journals:
-            journal.close()
-        self._journals = []
-        if self._head >= 0:
             os.close(self._head)
             self._head = -1
             self.passing(Point.BEFORE_CLOSE)
             with contextlib.suppress(duckdb.Error):  # on a full disk the log stays beside the file
                 self._connection.execute("CHECKPOINT")
+        for journal in self._journals:
+            journal.close()
+        self._journals = []
         self._connection.close()
 
     def __enter__(self) -> Self:
@@ -156,9 +155,7 @@ class Ledger:
             self._merge()
             batch = self._batch(rows)
             if batch:
-                self.passing(Point.BEFORE_COMMIT)
                 self._insert([batch])
-                self.passing(Point.AFTER_COMMIT)
                 self._committed(batch)
             return list(range(batch.first, batch.size)) if batch else []
 
@@ -220,7 +217,6 @@ class Ledger:
             assert batch
             self.passing(Point.BEFORE_COMMIT)
             self._journals[0].append(batch)
-            self.passing(Point.AFTER_COMMIT)
             self._behind.append(batch)
             self._committed(batch)
             return batch
@@ -243,6 +239,7 @@ class Ledger:
         return Batch(first, frontier.size, root, edge, tables)
 
     def _committed(self, batch: Batch) -> None:
+        self.passing(Point.AFTER_COMMIT)
         self._frontier = Frontier.from_bytes(batch.frontier)
         self._write_head(batch.size, batch.root)
         self.passing(Point.AFTER_HEAD)
@@ -262,6 +259,7 @@ class Ledger:
                 raise
             if self._journals[1].size:
                 self._journals[1].clear()
+                self.passing(Point.AFTER_CLEAR)
 
     def _insert(self, batches: Sequence[Batch]) -> None:
         """Batches into DuckDB, in one transaction."""
@@ -362,19 +360,18 @@ class Ledger:
         if last:
             self._frontier = self._restored(last[0][1])
         self._journals = [Journal(_beside(self.path, one)) for one in (".journal", ".journal2")]
-        self._replay()
-        self._check_head(fresh)
+        unmerged = self._unmerged()
+        self._check_head(fresh, unmerged)
+        self._take(unmerged)
         flags = os.O_RDWR | os.O_CREAT
         self._head = os.open(_head_path(self.path), flags, 0o600)
         self._write_head(self._frontier.size, self._frontier.root())
         _sync_folder(self.path.parent)
-        for journal in self._journals:
-            journal.trim()
-        self._merge()
-        self._merge()  # the other one is empty then too
 
-    def _replay(self) -> None:
-        """Take from the journals what the process that wrote them did not live to give DuckDB."""
+    def _unmerged(self) -> list[Batch]:
+        """What the journals have of a process that did not live to give it to DuckDB. Nothing is
+        changed yet: the head file has the last word."""
+        found = []
         try:
             batches = [batch for journal in self._journals for batch in journal.read()]
         except ValueError as error:
@@ -392,8 +389,16 @@ class Ledger:
                     where=self.path.name,
                     fix="restore ledger.duckdb and its .wal from a backup; nothing was sent",
                 )
-            self._behind.append(batch)
+            found.append(batch)
             self._frontier = self._restored(batch.frontier)
+        return found
+
+    def _take(self, unmerged: list[Batch]) -> None:
+        for journal in self._journals:
+            journal.trim()
+        self._behind = unmerged
+        self._merge()
+        self._merge()  # the other one is empty then too
 
     def _restored(self, frontier: bytes) -> Frontier:
         try:
@@ -415,7 +420,7 @@ class Ledger:
         self._connection.execute("COMMIT")
         self._connection.execute("CHECKPOINT")  # its name outlives a lost write-ahead log
 
-    def _check_head(self, fresh: bool) -> None:
+    def _check_head(self, fresh: bool, unmerged: Sequence[Batch]) -> None:
         head = read_head(self.path)
         if head is None:
             if fresh or self._frontier.size == 0:
@@ -427,20 +432,14 @@ class Ledger:
             )
         self._check_size(head)
         size, root = head
-        if size and self._root_at(size) != root:
+        found = [batch.root for batch in unmerged if batch.size == size]
+        found += [row[0] for row in self.rows("SELECT root FROM batch WHERE size = ?", [size])]
+        if size and (not found or bytes(found[0]).hex() != root):
             raise LedgerBroken(
                 f"entry {size} is not the one that the head file remembers",
                 where=self.path.name,
                 fix="restore both from one backup; nothing was sent",
             )
-
-    def _root_at(self, size: int) -> str:
-        """Root of the log at that size, in hex, wherever it stands. Looking changes nothing."""
-        for batch in self._behind:
-            if batch.size == size:
-                return batch.root.hex()
-        found = self._connection.execute("SELECT root FROM batch WHERE size = ?", [size]).fetchone()
-        return bytes(found[0]).hex() if found else ""
 
     def _check_size(self, head: tuple[int, str] | None) -> None:
         """Refuse what holds less than was made durable."""

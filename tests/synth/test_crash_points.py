@@ -52,11 +52,11 @@ def survived_by(path: Path, server: FakeTeacher) -> Iterator[Oracle]:
 
 INSTANTS = [
     (Point.BEFORE_INTENT, 1, 0), (Point.BEFORE_INTENT, 4, 0),
-    (Point.BEFORE_COMMIT, 2, 0), (Point.BEFORE_COMMIT, 5, 1), (Point.BEFORE_COMMIT, 8, 0),
+    (Point.BEFORE_COMMIT, 1, 0), (Point.BEFORE_COMMIT, 4, 1), (Point.BEFORE_COMMIT, 7, 0),
     (Point.AFTER_COMMIT, 1, 0), (Point.AFTER_COMMIT, 4, 1), (Point.AFTER_COMMIT, 7, 0),
     (Point.AFTER_HEAD, 1, 0), (Point.AFTER_HEAD, 2, 1), (Point.AFTER_HEAD, 5, 0),
     (Point.BEFORE_MERGE, 1, 0), (Point.BEFORE_MERGE, 2, 0),
-    (Point.AFTER_MERGE, 1, 0), (Point.AFTER_MERGE, 2, 0),
+    (Point.AFTER_MERGE, 1, 0), (Point.AFTER_MERGE, 2, 0), (Point.AFTER_CLEAR, 1, 0),
     (Point.BEFORE_SEND, 1, 1), (Point.BEFORE_SEND, 5, 1),
     (Point.AFTER_BYTES, 1, 1), (Point.AFTER_BYTES, 4, 1),
     (Point.AFTER_OUTCOME, 1, 0), (Point.AFTER_OUTCOME, 5, 0),
