@@ -51,7 +51,7 @@ async def send(
     `deadline` is seconds of wall clock for the whole attempt; `now` is the wall clock, for
     Retry-After dates.
     """
-    permit.must_be(Action.COLLECT)
+    Permit.must_be(permit, Action.COLLECT)
     try:
         async with asyncio.timeout(deadline):
             response = await client.post(
