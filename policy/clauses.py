@@ -12,11 +12,12 @@ import re
 from datetime import date, timedelta
 from enum import IntEnum, StrEnum
 from fnmatch import fnmatchcase
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
-from policy.config import Section
+from policy.config import Fault, Section
+from policy.regions import is_region
 from policy.use import Distribution, Purpose
 
 REVIEW_LASTS = timedelta(days=90)
@@ -103,7 +104,12 @@ class Clause(Section):
     @model_validator(mode="after")
     def _can_be_found_again(self) -> Self:
         if bool(self.sha256_norm) != bool(self.starts and self.words):
-            raise ValueError("sha256_norm, starts and words stand together or not at all")
+            raise Fault(
+                "sha256_norm",
+                self.sha256_norm,
+                "goes with starts and words: they stand together or not at all",
+                "Give all three, or leave all three out.",
+            )
         return self
 
 
@@ -152,6 +158,12 @@ class Retention(Section):
 
     clause: str
     """The clause that asks for it."""
+
+    features: Patterns = ()
+    """Only for answers that were made with such a feature; empty means all."""
+
+    kept_by: Literal["customer", "provider"] = "customer"
+    """Whose storing it limits; a provider's own limit asks nothing of us and is told only."""
 
 
 class Rule(Section):
@@ -212,9 +224,13 @@ class Rule(Section):
     def _level_fits(self) -> Self:
         bound = bool(self.obligations or self.student_families)
         if self.level == Level.ALLOW and bound:
-            raise ValueError("level ALLOW has obligations or families; write ALLOW_WITH")
+            raise Fault("level", "ALLOW", "has obligations or families", "Write ALLOW_WITH.")
         if self.level == Level.ALLOW_WITH and not bound:
-            raise ValueError("level ALLOW_WITH names no obligation; name one or write ALLOW")
+            raise Fault("level", "ALLOW_WITH", "names no obligation", "Name one, or write ALLOW.")
+        for region in self.regions:
+            if not is_region(region.removeprefix("!")) and region != UNSTATED:
+                fix = "Write EU, EEA, a country's two letters (ISO 3166), or unstated."
+                raise Fault("regions", region, "is no region, so the rule would never hold", fix)
         return self
 
 
@@ -238,7 +254,7 @@ def plain(word: str) -> str:
 class Review(Section):
     """The person who read the text, and until when that reading is good."""
 
-    by: str = Field(min_length=1)
+    by: str
     """Who read it."""
 
     on: date
@@ -251,7 +267,14 @@ class Review(Section):
     """primary, secondary or unreviewed."""
 
     @model_validator(mode="after")
-    def _expires_in_time(self) -> Self:
+    def _is_a_review(self) -> Self:
+        if not any(letter.isalpha() for letter in self.by):
+            raise Fault("by", self.by, "names no person", "Write the name of who read the text.")
         if not self.on < self.expires <= self.on + REVIEW_LASTS:
-            raise ValueError(f"expires must be 1 to {REVIEW_LASTS.days} days after on")
+            raise Fault(
+                "expires",
+                self.expires,
+                f"must be 1 to {REVIEW_LASTS.days} days after on = {self.on}",
+                f"Write {self.on + REVIEW_LASTS} at the latest, and read the text again by then.",
+            )
         return self

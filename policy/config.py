@@ -11,6 +11,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_args
 
@@ -23,6 +24,17 @@ T = TypeVar("T", bound=BaseModel)
 SHOWN = 60
 SECRET_NAME = re.compile(r"(key|secret|password|token|authorization)$", re.IGNORECASE)
 SECRET_VALUE = re.compile(r"\b(sk|pk|gsk|xai|hf)[-_][A-Za-z0-9]|Bearer ")
+
+
+class Fault(ValueError):  # noqa: N818 - it says what it is
+    """What a validator of several keys objects to, with the key, the value and the way out."""
+
+    def __init__(self, key: str, value: object, wrong: str, fix: str) -> None:
+        super().__init__(wrong)
+        self.key = key
+        self.value = value
+        self.wrong = wrong
+        self.fix = fix
 
 
 class Section(BaseModel):
@@ -83,6 +95,10 @@ def _explain(model: type[BaseModel], fault: ErrorDetails) -> tuple[str, str]:
         return f'unknown key "{key}" (value {value})', fix
     if fault["type"] == "missing":
         return f'the key "{key}" is missing', f'Add "{key}".'
+    found = fault.get("ctx", {}).get("error")
+    if isinstance(found, Fault):
+        key = f"{key}.{found.key}" if key else found.key
+        return f"{key} = {_shown(key, found.value)} {found.wrong}", found.fix
     if fault["type"] == "value_error":
         reason = fault["msg"].removeprefix("Value error, ")
         return (f"{key} = {value}: {reason}" if key else reason), ""
@@ -104,7 +120,9 @@ def _shown(key: str, value: Any) -> str:
     """A short form of a value; a key or password that was put into a file is not repeated."""
     if SECRET_NAME.search(key) or SECRET_VALUE.search(str(value)):
         return "not shown"
-    text = repr(value) if not isinstance(value, str) else f'"{value}"'
+    text = str(value) if isinstance(value, date) else repr(value)
+    if isinstance(value, str):
+        text = f'"{value}"'
     return text if len(text) <= SHOWN else text[:SHOWN] + "…"
 
 

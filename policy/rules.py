@@ -58,15 +58,16 @@ def part_for(use: Use, terms: Terms, given: Given) -> Part:
     else:
         key = ()
     silent = _silent_features(fitting.rules, terms, given) if given.features else ()
-    found: Part | None = fitting.by_matched.get((key, silent))
+    days = _days(terms, given) if terms.retention else None
+    found: Part | None = fitting.by_matched.get((key, silent, days))
     if found is None:
         rules = (
             tuple(r for r, held in zip(fitting.rules, key, strict=True) if held)
             if key
             else (fitting.rules)
         )
-        found = _part(use, terms, rules, silent)
-        fitting.by_matched[(key, silent)] = found
+        found = _part(use, terms, rules, silent, days)
+        fitting.by_matched[(key, silent, days)] = found
     return found
 
 
@@ -131,7 +132,20 @@ def _silent_features(rules: tuple[Rule, ...], terms: Terms, given: Given) -> tup
     )
 
 
-def _part(use: Use, terms: Terms, rules: tuple[Rule, ...], silent: tuple[str, ...]) -> Part:
+def _days(terms: Terms, given: Given) -> int | None:
+    """How long we may keep such answers; what a provider keeps binds the provider."""
+    said = tuple(plain(feature) for feature in given.features)
+    limits = (limit for limit in terms.retention if limit.kept_by == "customer")
+    return min((each.days for each in limits if fits(each.features, said)), default=None)
+
+
+def _part(
+    use: Use,
+    terms: Terms,
+    rules: tuple[Rule, ...],
+    silent: tuple[str, ...],
+    days: int | None,
+) -> Part:
     spoken_of = {purpose for rule in rules for purpose in rule.purposes}
     if not _purposes(use) <= spoken_of:
         rules = ()
@@ -152,9 +166,9 @@ def _part(use: Use, terms: Terms, rules: tuple[Rule, ...], silent: tuple[str, ..
         obligations=tuple(names),
         families=families,
         name_prefixes=tuple(sorted({duty.name_prefix for duty in duties if duty.name_prefix})),
-        caps=smallest(caps_of(duty) for duty in duties),
+        caps=smallest(caps_of(duty) for duty in terms.obligations.values()),
         excluded_regions=_excluded(use, terms),
-        retention_days=min((limit.days for limit in terms.retention), default=None),
+        retention_days=days,
         fix=fix_for(ordered, families),
     )
 

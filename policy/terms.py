@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from datetime import date
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
 
 from policy.clauses import (
@@ -26,7 +27,7 @@ from policy.clauses import (
     Review,
     Rule,
 )
-from policy.config import load_toml, parse
+from policy.config import load_toml, nearest, parse
 from policy.entry import Terms
 from policy.errors import BadInput
 
@@ -161,8 +162,9 @@ def file_name(offering: str) -> str:
 
 def load_register(extra: Path | None = None) -> Register:
     """Read the shipped entries and, from `extra`, those of the user's own agreements."""
-    own = _read_folder(extra) if extra is not None else ()
-    return Register(_read_folder(SHIPPED), own)
+    shipped = _read_folder(SHIPPED)
+    own = _read_folder(extra, before=tuple(shipped.values())) if extra is not None else {}
+    return Register(tuple(shipped.values()), tuple(own.values()))
 
 
 def read_terms(path: Path) -> Terms:
@@ -170,12 +172,17 @@ def read_terms(path: Path) -> Terms:
     return parse(Terms, load_toml(path), where=str(path))
 
 
-def _read_folder(folder: Path) -> tuple[Terms, ...]:
+def _read_folder(folder: Path, before: tuple[Terms, ...] = ()) -> dict[Path, Terms]:
+    """The entries of a folder, which may name versions that were read before it."""
     if not folder.is_dir():
-        raise BadInput("there is no such folder", where=str(folder))
+        raise BadInput(
+            "there is no such folder", where=str(folder), fix="Make it, or leave it out."
+        )
     entries = {path: read_terms(path) for path in sorted(folder.glob("*.toml"))}
     _refuse_contradictions(entries)
-    return tuple(entries.values())
+    _refuse_overlaps(entries)
+    _refuse_unknown_history(entries, before)
+    return entries
 
 
 def _refuse_contradictions(entries: Mapping[Path, Terms]) -> None:
@@ -197,3 +204,48 @@ def _refuse_contradictions(entries: Mapping[Path, Terms]) -> None:
                     where=str(path),
                     fix="Leave the host with one of them.",
                 )
+
+
+def _refuse_overlaps(entries: Mapping[Path, Terms]) -> None:
+    """On no day may two versions of one offering hold."""
+    files = {entry.label: path for path, entry in entries.items()}
+    for versions in _by_name(tuple(entries.values())).values():
+        for newer, older in pairwise(versions):
+            if older.until is None or older.until >= newer.effective:
+                raise BadInput(
+                    f"until = {older.until or 'nothing'} lets {older.label} hold beside "
+                    f"{newer.label}, which begins on {newer.effective}",
+                    where=str(files[older.label]),
+                    fix=f"Set until to the day before, {_day_before(newer.effective)}.",
+                )
+
+
+def _refuse_unknown_history(entries: Mapping[Path, Terms], before: tuple[Terms, ...]) -> None:
+    """What a version supersedes, and what it inherits, must be there."""
+    labels = {entry.label for entry in (*entries.values(), *before)}
+    names = {entry.id for entry in (*entries.values(), *before)}
+    for path, entry in entries.items():
+        past = entry.supersedes
+        if past and not {past, f"{entry.id}@{past}"} & labels:
+            raise _unknown(
+                path,
+                "supersedes",
+                past,
+                [each.split("@")[-1] for each in labels if each.startswith(f"{entry.id}@")],
+            )
+        for other in entry.inherits:
+            if other not in names:
+                raise _unknown(path, "inherits", other, sorted(names))
+
+
+def _unknown(path: Path, key: str, value: str, known: list[str]) -> BadInput:
+    guess = nearest(value, known)
+    return BadInput(
+        f'{key} = "{value}" names no entry that is there',
+        where=str(path),
+        fix=f'Did you mean "{guess}"?' if guess else f"Add that entry, or leave {key} out.",
+    )
+
+
+def _day_before(day: date) -> date:
+    return date.fromordinal(max(1, day.toordinal() - 1))
