@@ -36,6 +36,8 @@ __all__ = [
 ]
 
 STUDENT_OF = "student-of("
+GENERATIONS = 32
+"""Students of students that are followed; nobody has seen more than a handful."""
 NO_STUDENT = {Purpose.EVALUATE, Purpose.PUBLISH_DATASET, Purpose.PUBLISH_BENCHMARK}
 
 
@@ -99,6 +101,9 @@ class Part(NamedTuple):
 
 def parts_of(register: Register, offering: str, on: date, given: Given) -> Iterator[Part]:
     """Every text that binds a name: teachers of a student, channel, model, weights."""
+    if offering.count(STUDENT_OF) > GENERATIONS:
+        yield Part(offering, None, given)
+        return
     if offering.startswith(STUDENT_OF) and offering.endswith(")"):
         for teacher in _split(offering[len(STUDENT_OF) : -1]):
             yield from parts_of(register, _weights_of(register, teacher, on), on, NOTHING_GIVEN)

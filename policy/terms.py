@@ -9,7 +9,7 @@ Texts are not copied: an entry holds our own paraphrase, the place to read it, a
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from fnmatch import fnmatchcase
 from itertools import pairwise
@@ -222,8 +222,10 @@ def _refuse_overlaps(entries: Mapping[Path, Terms]) -> None:
 
 def _refuse_unknown_history(entries: Mapping[Path, Terms], before: tuple[Terms, ...]) -> None:
     """What a version supersedes, and what it inherits, must be there."""
-    labels = {entry.label for entry in (*entries.values(), *before)}
-    names = {entry.id for entry in (*entries.values(), *before)}
+    every = (*before, *entries.values())
+    labels = {entry.label for entry in every}
+    names = {entry.id for entry in every}
+    parents = {entry.id: entry.inherits for entry in every}
     for path, entry in entries.items():
         past = entry.supersedes
         if past and not {past, f"{entry.id}@{past}"} & labels:
@@ -236,6 +238,23 @@ def _refuse_unknown_history(entries: Mapping[Path, Terms], before: tuple[Terms, 
         for other in entry.inherits:
             if other not in names:
                 raise _unknown(path, "inherits", other, sorted(names))
+        if entry.id in _ancestors(entry.inherits, parents):
+            raise BadInput(
+                f"inherits = {list(entry.inherits)} leads back to {entry.id}",
+                where=str(path),
+                fix="Leave one of them out.",
+            )
+
+
+def _ancestors(names: Iterable[str], parents: Mapping[str, tuple[str, ...]]) -> set[str]:
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += parents.get(name, ())
+    return found
 
 
 def _unknown(path: Path, key: str, value: str, known: list[str]) -> BadInput:

@@ -162,7 +162,10 @@ def test_a_record_is_not_written_over_by_accident(tmp_path: Path) -> None:
     [
         ({"by": None}, 'the key "by" is missing. Add "by".'),
         ({"kind": "waiver"}, 'kind = "waiver" cannot be used'),
-        ({"purposes": []}, "purposes = () is no scope, and a record of kind acknowledgement has one"),
+        (
+            {"purposes": []},
+            "purposes = () is no scope, and a record of kind acknowledgement has one",
+        ),
         ({"expires": date(2020, 1, 1)}, "expires = 2020-01-01 lies before on"),
         ({"expires": date(2026, 11, 1) + LONGEST + timedelta(1)}, "lasts 366 days at most"),
         ({"document_sha256": "17"}, 'document_sha256 = "17" cannot be used'),
