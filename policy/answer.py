@@ -177,8 +177,9 @@ def _stale(
         )
     if not moved:
         return []
-    at_work = given.stage not in (*BEFORE_SENDING, "")
-    there = collected is not None and (collected < today or at_work)
+    sending = given.stage in BEFORE_SENDING
+    at_work = bool(given.stage) and not sending
+    there = collected is not None and not sending and (collected < today or at_work)
     level = Level.NEEDS_ACK if there else Level.DENY
     return [about(terms, Code.STALE, f"{moved}; they may say something else now.", level)]
 

@@ -20,7 +20,7 @@ from policy.entry import Terms
 from policy.fixes import record_file
 from policy.names import name_faults
 from policy.records import Record
-from policy.rules import about
+from policy.rules import about, speaks_of
 from policy.terms import HOME, Register, split_version
 from policy.use import BEFORE_SENDING, NOTHING_GIVEN, Distribution, Given, Purpose, Use
 
@@ -105,8 +105,9 @@ def parts_of(register: Register, offering: str, on: date, given: Given) -> Itera
         yield Part(offering, None, given)
         return
     if offering.startswith(STUDENT_OF) and offering.endswith(")"):
+        leaving = Given(stage=given.stage, name=given.name)
         for teacher in _split(offering[len(STUDENT_OF) : -1]):
-            yield from parts_of(register, _weights_of(register, teacher, on), on, NOTHING_GIVEN)
+            yield from parts_of(register, _weights_of(register, teacher, on), on, leaving)
         return
     name, model = _channel_and_model(register, offering, on)
     terms = register.find(_staged(register, name, given), on)
@@ -139,7 +140,13 @@ def _upstream(
         missing = about(channel, Code.SERVED_MODEL, text)
         yield Part(f"{model or 'unknown'} through {channel.id}", None, given, missing)
         return
-    yield from parts_of(register, licence.id, on, given._replace(served="", requested=""))
+    features = tuple(
+        feature
+        for feature in given.features
+        if speaks_of(licence, feature) or not speaks_of(channel, feature)
+    )
+    passed_on = given._replace(features=features, served="", requested="")
+    yield from parts_of(register, licence.id, on, passed_on)
 
 
 def _answered(given: Given, model: str) -> str:

@@ -8,13 +8,12 @@ The schema refuses an entry without a document, a clause, a rule or a review.
 
 from collections.abc import Collection, Iterable
 from datetime import date
-from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from policy.clauses import Clause, Document, Obligation, Patterns, Retention, Review, Rule
+from policy.clauses import Clause, Document, Obligation, Patterns, Retention, Review, Rule, fits
 from policy.config import Fault, Section
 from policy.digest import digest
 
@@ -71,7 +70,7 @@ class Terms(Section):
     """Duties that come with a student that starts from these weights and leaves the house."""
 
     models: Patterns = Field(min_length=1)
-    """Patterns of the model names under these terms, e.g. "gpt-*"."""
+    """Patterns of the model names under these terms, e.g. "gpt-*"; "!" in front excludes."""
 
     hosts: tuple[Annotated[str, Field(pattern=HOST)], ...] = ()
     """The host names on which the offering answers; none for weights run by oneself."""
@@ -125,7 +124,7 @@ class Terms(Section):
 
     def covers(self, model: str) -> bool:
         """Whether a model name falls under these terms."""
-        return any(fnmatchcase(model.lower(), pattern.lower()) for pattern in self.models)
+        return fits(self.models, (model,))
 
     def is_named(self, offering: str) -> bool:
         """Whether the offering goes by that name, now or before."""

@@ -139,6 +139,11 @@ def _days(terms: Terms, given: Given) -> int | None:
     return min((each.days for each in limits if fits(each.features, said)), default=None)
 
 
+def speaks_of(terms: Terms, feature: str) -> bool:
+    """Whether some rule of the entry asks about such a feature: then it is that text's own."""
+    return any(fits(rule.features, (plain(feature),)) for rule in terms.rules if rule.features)
+
+
 def _part(
     use: Use,
     terms: Terms,

@@ -26,6 +26,7 @@ from policy.clauses import (
     Retention,
     Review,
     Rule,
+    fits,
 )
 from policy.config import load_toml, nearest, parse
 from policy.entry import Terms
@@ -145,7 +146,7 @@ def _by_name(entries: tuple[Terms, ...]) -> dict[str, list[Terms]]:
 
 def _closeness(entry: Terms, model: str) -> tuple[int, date]:
     """The longer the pattern, the closer the fit."""
-    fitting = (len(each) for each in entry.models if fnmatchcase(model, each.lower()))
+    fitting = (len(each) for each in entry.models if fits((each,), (model,)) and each[0] != "!")
     return max(fitting, default=0), entry.effective
 
 
