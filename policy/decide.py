@@ -20,7 +20,7 @@ from policy.entry import Terms
 from policy.fixes import record_file
 from policy.names import name_faults
 from policy.records import Record
-from policy.rules import about, speaks_of
+from policy.rules import about, is_own_feature
 from policy.terms import HOME, Register, split_version
 from policy.use import BEFORE_SENDING, NOTHING_GIVEN, Distribution, Given, Purpose, Use
 
@@ -140,11 +140,7 @@ def _upstream(
         missing = about(channel, Code.SERVED_MODEL, text)
         yield Part(f"{model or 'unknown'} through {channel.id}", None, given, missing)
         return
-    features = tuple(
-        feature
-        for feature in given.features
-        if speaks_of(licence, feature) or not speaks_of(channel, feature)
-    )
+    features = tuple(each for each in given.features if not is_own_feature(channel, each))
     passed_on = given._replace(features=features, served="", requested="")
     yield from parts_of(register, licence.id, on, passed_on)
 

@@ -52,22 +52,17 @@ def part_for(use: Use, terms: Terms, given: Given) -> Part:
         rules = _fitting(use, terms)
         fitting = _Fitting(rules, any(rule.is_narrowed for rule in rules), {})
         terms.compiled[asked] = fitting
+    rules = fitting.rules
     if fitting.narrowed:
         said = _said(use, given)
-        key: tuple[object, ...] = tuple(_holds(rule, said) for rule in fitting.rules)
-    else:
-        key = ()
-    silent = _silent_features(fitting.rules, terms, given) if given.features else ()
+        rules = tuple(rule for rule in rules if _holds(rule, said))
+    silent = _silent_features(rules, terms, given) if given.features else ()
     days = _days(terms, given) if terms.retention else None
-    found: Part | None = fitting.by_matched.get((key, silent, days))
+    key = (tuple(map(id, rules)) if fitting.narrowed else (), silent, days)
+    found: Part | None = fitting.by_matched.get(key)
     if found is None:
-        rules = (
-            tuple(r for r, held in zip(fitting.rules, key, strict=True) if held)
-            if key
-            else (fitting.rules)
-        )
         found = _part(use, terms, rules, silent, days)
-        fitting.by_matched[(key, silent, days)] = found
+        fitting.by_matched[key] = found
     return found
 
 
@@ -120,14 +115,15 @@ def _holds(rule: Rule, said: _Said) -> bool:
 
 
 def _silent_features(rules: tuple[Rule, ...], terms: Terms, given: Given) -> tuple[str, ...]:
-    """The features that no rule for this question speaks of."""
+    """The features that no rule speaks of that holds here. A rule that does not hold says nothing:
+    otherwise a further denial, for another case, would break the silence of this one."""
     spoken = [rule.features for rule in rules if rule.features]
     return tuple(
         word
         for word in (plain(feature) for feature in given.features)
         if word not in ORDINARY
         and not any(word.startswith(output) for output in terms.outputs)
-        and not any(word.startswith(plain(feature)) for feature in terms.features)
+        and not is_own_feature(terms, word)
         and not any(fits(patterns, (word,)) for patterns in spoken)
     )
 
@@ -139,9 +135,9 @@ def _days(terms: Terms, given: Given) -> int | None:
     return min((each.days for each in limits if fits(each.features, said)), default=None)
 
 
-def speaks_of(terms: Terms, feature: str) -> bool:
-    """Whether some rule of the entry asks about such a feature: then it is that text's own."""
-    return any(fits(rule.features, (plain(feature),)) for rule in terms.rules if rule.features)
+def is_own_feature(terms: Terms, feature: str) -> bool:
+    """Whether the terms were written for such a feature: a channel's own is no matter of others."""
+    return any(plain(feature).startswith(plain(each)) for each in terms.features)
 
 
 def _part(
