@@ -16,11 +16,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
-from policy.config import Fault, Section
+from policy.config import Fault, Section, nearest
 from policy.regions import is_region
 from policy.use import Distribution, Purpose
 
 REVIEW_LASTS = timedelta(days=90)
+ADDRESS = r"^https://[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+(:[0-9]+)?([/?#]\S*)?$"
 UNSTATED = "unstated"
 Patterns = tuple[Annotated[str, Field(min_length=1)], ...]
 
@@ -40,7 +41,9 @@ def _read_level(value: object) -> Level:
         return value
     if isinstance(value, str) and value.upper() in Level.__members__:
         return Level[value.upper()]
-    raise ValueError(f"is no level; the levels are {', '.join(Level.__members__)}")
+    guess = nearest(str(value).upper(), list(Level.__members__))
+    levels = f"The levels are {', '.join(Level.__members__)}."
+    raise Fault("", value, "is no level", f"Did you mean {guess}?" if guess else levels)
 
 
 LevelName = Annotated[
@@ -73,8 +76,8 @@ class Document(Section):
     date: date
     """The day it took effect or, where it gives none, the day it was published or seen."""
 
-    address: str = Field(pattern=r"^https://")
-    """Where everybody can read it."""
+    address: str = Field(pattern=ADDRESS)
+    """Where everybody can read it: an address that begins with https://."""
 
     archive: str = ""
     """Where the copy that was read is kept: archive, path and commit."""
@@ -90,7 +93,7 @@ class Clause(Section):
     """The `id` of the document it stands in."""
 
     paraphrase: str = Field(min_length=10)
-    """What it says, in our own words."""
+    """What it says, in our own words, in a sentence."""
 
     starts: str = ""
     """Its first few words in normal form, by which it is found in a captured text."""
@@ -99,7 +102,8 @@ class Clause(Section):
     """How many words it has in normal form."""
 
     sha256_norm: str = Field(default="", pattern=r"^(sha256:[0-9a-f]{64})?$")
-    """Digest of its normalised text, so that a change is noticed and a changed page is not."""
+    """Digest of its normalised text, sha256: and 64 hexadecimal digits, by which a change of the
+    clause is noticed and a change of the page is not."""
 
     @model_validator(mode="after")
     def _can_be_found_again(self) -> Self:

@@ -11,7 +11,7 @@ from datetime import date
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from policy.clauses import Clause, Document, Obligation, Patterns, Retention, Review, Rule, fits
 from policy.config import Fault, Section
@@ -21,14 +21,19 @@ HOST = r"^[A-Za-z0-9*?-]+(\.[A-Za-z0-9*?-]+)*$"
 ID = r"^[a-z0-9][a-z0-9./-]*(@[a-z][a-z-]*)?$"
 
 
+def _as_text(version: object) -> object:
+    """The day of a version may stand without quotes, as the other days do."""
+    return version.isoformat() if isinstance(version, date) else version
+
+
 class Terms(Section):
     """One version of the terms of one offering."""
 
     id: str = Field(pattern=ID)
-    """The offering, e.g. "openai-api" or "llama-3.1@self-host"."""
+    """The offering, in small letters, e.g. "openai-api" or "llama-3.1@self-host"."""
 
-    version: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
-    """The date by which this version is called."""
+    version: Annotated[str, BeforeValidator(_as_text), Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    """The date by which this version is called, e.g. "2026-11-01"."""
 
     effective: date
     """The first day on which these terms hold."""
@@ -73,7 +78,8 @@ class Terms(Section):
     """Patterns of the model names under these terms, e.g. "gpt-*"; "!" in front excludes."""
 
     hosts: tuple[Annotated[str, Field(pattern=HOST)], ...] = ()
-    """The host names on which the offering answers; none for weights run by oneself."""
+    """The host names on which the offering answers, e.g. "api.acme.example", without https://; none
+    for weights run by oneself."""
 
     documents: tuple[Document, ...] = Field(min_length=1)
     """The texts that were read."""

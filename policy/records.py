@@ -81,19 +81,20 @@ class Record(Section):
     """The distributions it covers."""
 
     reason: str = Field(min_length=10)
-    """Why, in a sentence."""
+    """Why, in a sentence of ten letters or more."""
 
     document: str = Field(min_length=1)
     """The text it cites: counsel's note, an order form, a letter, the terms themselves."""
 
     document_sha256: str = Field(pattern=SHA256)
-    """The digest of that text."""
+    """The digest of that text: sha256: and 64 hexadecimal digits, as `sha256sum` prints them."""
 
     document_file: str = ""
     """Where that text lies, relative to the record; its digest is then held against it."""
 
     terms_pin: str = Field(default="", pattern=r"^(sha256:[0-9a-f]{64})?$")
-    """The entry it was written for; where it is given the record ends when the entry changes."""
+    """The entry it was written for, sha256: and 64 hexadecimal digits; where it is given the record
+    ends when the entry changes."""
 
     how: str = Field(default="", pattern=r"^(click|order_form|renewal)?$")
     """How terms were accepted: click, order_form or renewal."""
@@ -211,15 +212,27 @@ def read_record(path: Path) -> Record:
             fix=f"Call it {begin}.toml.",
         )
     if record.document_file:
-        found = file_digest(path.parent / record.document_file)
-        if found != record.document_sha256:
-            raise BadInput(
-                f'document_sha256 = "{record.document_sha256}" is not that of '
-                f"{record.document_file}, which is {found}",
-                where=str(path),
-                fix="Cite the document that was read, or read this one and record it anew.",
-            )
+        _hold_against(path, record)
     return record
+
+
+def _hold_against(path: Path, record: Record) -> None:
+    """Refuse a record whose document is not there, or is another than the one that was read."""
+    document = path.parent / record.document_file
+    if not document.is_file():
+        raise BadInput(
+            f'document_file = "{record.document_file}" is not there',
+            where=str(path),
+            fix="Put it beside the record, or leave document_file out.",
+        )
+    found = file_digest(document)
+    if found != record.document_sha256:
+        raise BadInput(
+            f'document_sha256 = "{record.document_sha256}" is not that of '
+            f"{record.document_file}, which is {found}",
+            where=str(path),
+            fix="Cite the document that was read, or read this one and record it anew.",
+        )
 
 
 def record_text(record: Record) -> str:

@@ -234,7 +234,11 @@ def _refuse_unknown_history(entries: Mapping[Path, Terms], before: tuple[Terms, 
                 path,
                 "supersedes",
                 past,
-                [each.split("@")[-1] for each in labels if each.startswith(f"{entry.id}@")],
+                [
+                    each.split("@")[-1]
+                    for each in labels
+                    if each.startswith(f"{entry.id}@") and each != entry.label
+                ],
             )
         for other in entry.inherits:
             if other not in names:
