@@ -9,7 +9,7 @@ sixty entries needs a few hundred parts and a decision is mostly a look-up.
 
 from typing import NamedTuple
 
-from policy.clauses import Level, Obligation, Rule, fits, plain
+from policy.clauses import Level, Obligation, Patterns, Rule, fits, plain
 from policy.decision import Code, Reason, rank, smallest
 from policy.entry import Terms
 from policy.fixes import fix_for
@@ -39,35 +39,57 @@ class Part(NamedTuple):
 
 
 class _Fitting(NamedTuple):
+    """The rules for a purpose and a distribution, and what is remembered of earlier questions."""
+
     rules: tuple[Rule, ...]
-    narrowed: bool
-    by_matched: dict[tuple[object, ...], Part]
+    conditions: tuple[tuple[tuple[int, Patterns], ...], ...]
+    holding: dict["_Said", tuple[Rule, ...]]
+    parts: dict[tuple[object, ...], Part]
+
+
+REMEMBERED = 256
+"""Questions whose rules are kept per purpose and distribution; people ask a handful."""
 
 
 def part_for(use: Use, terms: Terms, given: Given) -> Part:
     """The part for a question; silence of the entry is a reason too."""
     asked = (use.purpose, use.distribution)
-    fitting = terms.compiled.get(asked)
+    fitting: _Fitting | None = terms.compiled.get(asked)
     if fitting is None:
-        rules = _fitting(use, terms)
-        fitting = _Fitting(rules, any(rule.is_narrowed for rule in rules), {})
-        terms.compiled[asked] = fitting
-    rules = fitting.rules
-    if fitting.narrowed:
-        said = _said(use, given)
-        rules = tuple(rule for rule in rules if _holds(rule, said))
+        fitting = terms.compiled[asked] = _fitting(use, terms)
+    rules = _holding(fitting, use, given) if any(fitting.conditions) else fitting.rules
     silent = _silent_features(rules, terms, given) if given.features else ()
     days = _days(terms, given) if terms.retention else None
-    key = (tuple(map(id, rules)) if fitting.narrowed else (), silent, days)
-    found: Part | None = fitting.by_matched.get(key)
+    key = (tuple(map(id, rules)), silent, days)
+    found = fitting.parts.get(key)
     if found is None:
-        found = _part(use, terms, rules, silent, days)
-        fitting.by_matched[key] = found
+        found = fitting.parts[key] = _part(use, terms, rules, silent, days)
     return found
 
 
-def _fitting(use: Use, terms: Terms) -> tuple[Rule, ...]:
+def _holding(fitting: _Fitting, use: Use, given: Given) -> tuple[Rule, ...]:
+    """The rules whose every condition holds."""
+    said = _said(use, given)
+    found = fitting.holding.get(said)
+    if found is None:
+        found = tuple(
+            rule
+            for rule, conditions in zip(fitting.rules, fitting.conditions, strict=True)
+            if all(fits(patterns, said[at]) for at, patterns in conditions)
+        )
+        if len(fitting.holding) >= REMEMBERED:
+            fitting.holding.clear()
+        fitting.holding[said] = found
+    return found
+
+
+def _fitting(use: Use, terms: Terms) -> _Fitting:
     """Every rule for it. A dataset that everybody gets is also a published dataset."""
+    rules = _rules_for(use, terms)
+    return _Fitting(rules, tuple(_conditions(rule) for rule in rules), {}, {})
+
+
+def _rules_for(use: Use, terms: Terms) -> tuple[Rule, ...]:
     purposes = _purposes(use)
     return tuple(
         rule
@@ -75,6 +97,14 @@ def _fitting(use: Use, terms: Terms) -> tuple[Rule, ...]:
         if purposes.intersection(rule.purposes)
         and (not rule.distributions or use.distribution in rule.distributions)
     )
+
+
+def _conditions(rule: Rule) -> tuple[tuple[int, Patterns], ...]:
+    """What narrows the rule, by its place in `_Said`."""
+    narrowing = _Said(
+        rule.features, rule.modalities, rule.fields, rule.contexts, rule.bases, rule.regions
+    )
+    return tuple((at, patterns) for at, patterns in enumerate(narrowing) if patterns)
 
 
 def _purposes(use: Use) -> set[Purpose]:
@@ -100,17 +130,6 @@ def _said(use: Use, given: Given) -> _Said:
         context=tuple(plain(each) for each in use.context),
         base=(base,) if base else (),
         regions=regions_of(use.region),
-    )
-
-
-def _holds(rule: Rule, said: _Said) -> bool:
-    return (
-        fits(rule.features, said.features)
-        and fits(rule.modalities, said.modality)
-        and fits(rule.fields, said.field)
-        and fits(rule.contexts, said.context)
-        and fits(rule.bases, said.base)
-        and fits(rule.regions, said.regions)
     )
 
 
@@ -180,7 +199,7 @@ def _silent_text(use: Use) -> str:
 
 def _excluded(use: Use, terms: Terms) -> tuple[str, ...]:
     """The regions that some rule for this question denies."""
-    rules = [rule for rule in _fitting(use, terms) if rule.level == Level.DENY]
+    rules = [rule for rule in _rules_for(use, terms) if rule.level == Level.DENY]
     named = {region for rule in rules for region in rule.regions if not rule.contexts}
     return tuple(sorted(region for region in named if region.isupper() and region[0] != "!"))
 
