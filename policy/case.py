@@ -7,22 +7,36 @@ What is left out is taken at its worst. What is said and not understood is refus
 
 import json
 import re
+import reprlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from datetime import date, datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, datetime
 from typing import Any
 
 from policy.config import nearest
-from policy.digest import digest
 from policy.errors import BadInput
-from policy.records import Kind, Record
+from policy.records import Record
+from policy.regions import is_region, is_unsaid
 from policy.rows import Origin
-from policy.terms import Register
+from policy.said import KINDS, Asked, records_said
 from policy.use import STAGES, Distribution, Given, Purpose, Use
 
-COUNTED = re.compile(r"^(?P<offering>.+?)\s+[x×]\s*(?P<rows>\d+)$")
-EXPIRED = re.compile(r"expired|past|ended", re.IGNORECASE)
-NO = {"", "absent", "none", "no", "missing", "false", "invalid", "revoked"}
+COUNTED = re.compile(r"^(?P<offering>.+?)\s+[x×]\s*(?P<rows>\S+)$")
+MOST_ROWS = 10**15  # more than any store holds, and well inside the integers of JSON
+AMOUNT = re.compile(r"(?P<more>>|\bover\b|\babove\b|\bmore than\b)?\s*(?P<number>\d[\d_,.]*)\s*")
+UNITS = {"k": 1e3, "m": 1e6, "b": 1e9, "thousand": 1e3, "million": 1e6, "billion": 1e9}
+SIZES = {
+    "monthly_users": ("monthly_users", 1),
+    "monthly_active_users": ("monthly_users", 1),
+    "mau": ("monthly_users", 1),
+    "monthly_revenue_usd": ("monthly_revenue_usd", 1),
+    "monthly_revenue": ("monthly_revenue_usd", 1),
+    "revenue": ("monthly_revenue_usd", 1),
+    "annual_revenue_usd": ("monthly_revenue_usd", 12),
+    "arr": ("monthly_revenue_usd", 12),
+}
+"""The keys of `context` that are numbers, with the months that they count."""
+OF_USERS = re.compile(r"\bmau\b|monthly[ _](active[ _])?users|users (a|per) month")
 
 
 class Case:
@@ -34,7 +48,8 @@ class Case:
         self.at = self._day("at") or self._day("now") or today
         self.now = self._day("now") or self.at
         if self.now < self.at:
-            raise self._bad("now", "lies before the day of collection")
+            wrong = f"lies before the day of collection, at = {self.at}"
+            raise self._bad("now", wrong, "Exchange them, or leave now out.")
         self.use = self._use()
         features = tuple(self._words("feature"))
         stage = self._text("stage").lower()
@@ -42,153 +57,177 @@ class Case:
             features += ("preview",) * (stage != "ga")
             stage = ""
         if stage and stage not in STAGES:
-            raise self._bad("stage", f"is no step; the steps are {', '.join(STAGES)}")
+            raise self._bad("stage", "is no step", f"The steps are {', '.join(STAGES)}.")
         self.given = Given(stage=stage, name=self._text("name"))
-        row = (features, self._text("modality"), self._text("requested"), self._text("served"))
+        row = (features, self._modality(), self._text("requested"), self._text("served"))
         self.counted = False
         self.origins = Counter[Origin]()
         for offering, count in self._offerings():
             self.origins[Origin(offering, self.at, *row)] += count
+        if self.speaks_of_people:
+            self.records(["any"])
 
-    def records(self, register: Register) -> list[Record]:
-        """What the case says that people said, as records of this very situation."""
-        offerings = {each.id for each in register.all()}
-        found = []
-        for field, kind in (("ack", Kind.ACKNOWLEDGEMENT), ("permission", Kind.PERMISSION)):
-            said = self._case.get(field)
-            if said is True or (isinstance(said, str) and said.lower() not in NO):
-                said = (
-                    {"expires": str(self.now - timedelta(1))} if EXPIRED.search(str(said)) else {}
-                )
-            if isinstance(said, Mapping) and _is_true(said.get("valid", True)):
-                found += [self._record(field, kind, each, said) for each in sorted(offerings)]
-            elif said not in (None, False) and not isinstance(said, str | Mapping):
-                raise self._bad(field, "says neither that there is one nor its scope")
-        return [record for record in found if record is not None]
+    @property
+    def speaks_of_people(self) -> bool:
+        """Whether it says anything about what people said."""
+        return any(self._case.get(field) is not None for field in KINDS)
 
-    def _record(
-        self, field: str, kind: Kind, offering: str, said: Mapping[str, Any]
-    ) -> Record | None:
-        expires = _date(said.get("expires") or said.get("until")) or self.now
-        begins = _date(said.get("on") or said.get("from"))
-        scope = said.get("scope", said.get("purposes", list(Purpose)))
-        spread = said.get("dist", said.get("distributions", list(Distribution)))
-        about = said.get("off", said.get("offering", offering))
-        gone = _is_true(said.get("expired", False)) or _is_true(said.get("revoked", False))
-        if gone or about != offering or expires < self.now:
-            return None
-        try:
-            return Record(
-                kind=kind,
-                offering=offering,
-                by=str(said.get("by", "a named person of this case")),
-                on=begins or self.now,
-                expires=expires,
-                purposes=tuple(Purpose(each) for each in _listed(scope)),
-                distributions=tuple(Distribution(each) for each in _listed(spread)),
-                reason=f"Assumed for this case: {said.get('reason', 'no reason given')}",
-                document="the case itself",
-                document_sha256=digest(str(self._case.get("id", ""))),
-            )
-        except ValueError as error:
-            raise self._bad(field, f"has a scope that is not understood: {error}") from error
+    def records(self, offerings: Iterable[str]) -> list[Record]:
+        """What the case says that people said about these offerings."""
+        asked = Asked(str(self._case.get("id", "")), self.now, self._where)
+        about = list(offerings)
+        return [
+            record
+            for field in KINDS
+            for record in records_said(field, self._case.get(field), about, asked)
+        ]
 
     def _use(self) -> Use:
-        purpose = self._choice("purpose", Purpose, Purpose.TRAIN_COMPETING_GENERAL)
-        spread = self._choice("dist", Distribution, Distribution.WEIGHTS_PUBLIC)
-        context = self._case.get("context") or ()
-        sizes = dict(context) if isinstance(context, Mapping) else {}
-        users = sizes.get("monthly_users", sizes.get("mau"))
-        revenue = sizes.get("monthly_revenue_usd", sizes.get("revenue"))
+        region = self._text("org_region")
+        if not is_region(region) and not is_unsaid(region):
+            fix = "Write EU, EEA or a country's two letters (ISO 3166), or leave it out."
+            raise self._bad("org_region", "is no region", fix)
+        sizes = self._sizes()
         return Use(
-            purpose=purpose,
-            distribution=spread,
+            purpose=self._choice("purpose", Purpose, Purpose.TRAIN_COMPETING_GENERAL),
+            distribution=self._choice("dist", Distribution, Distribution.WEIGHTS_PUBLIC),
             student_base=self._text("base"),
-            region=self._text("org_region"),
+            region=region,
             field=self._text("field"),
-            context=tuple(_context(context)),
-            monthly_users=self._number("context", users),
-            monthly_revenue_usd=self._number("context", revenue),
+            context=tuple(self._context()),
+            monthly_users=sizes.get("monthly_users"),
+            monthly_revenue_usd=sizes.get("monthly_revenue_usd"),
         )
 
-    def _number(self, field: str, value: Any) -> int | None:
-        if value is None:
-            return None
+    def _modality(self) -> str:
+        """One word; several together are multimodal, unless all of them are text."""
+        words = sorted({word.lower() for word in self._words("modality")})
+        return "multimodal" if len(words) > 1 else "".join(words)
+
+    def _context(self) -> Iterator[str]:
+        """ "unpaid tier"; ["unpaid"]; {"tier": "unpaid", "own_student": true}: words to match."""
+        said = self._case.get("context")
+        if not isinstance(said, Mapping):
+            yield from self._words("context")
+            return
+        for key, value in said.items():
+            if value is True or value == "true":
+                yield str(key)
+            elif isinstance(value, str | int | float) and value not in (False, "false"):
+                yield f"{key} {value}"
+            elif value not in (None, False, "false"):
+                raise self._bad("context", f"holds {_shown(value)} under {_shown(key)}", _WORDS)
+
+    def _sizes(self) -> dict[str, int]:
+        """Monthly users and revenue: of a table, or of words such as "over 700M MAU"."""
+        said = self._case.get("context")
+        if isinstance(said, Mapping):
+            pairs = [(str(key).lower(), value) for key, value in said.items()]
+        else:
+            words = (word.lower() for word in self._words("context"))
+            pairs = [("mau", word) for word in words if OF_USERS.search(word)]
+        sizes: dict[str, int] = {}
+        for key, value in pairs:
+            if key in SIZES and value is not None:
+                name, months = SIZES[key]
+                size = self._number(value) // months
+                sizes[name] = max(size, sizes.get(name, 0))
+        return sizes
+
+    def _number(self, value: Any) -> int:
+        """A number as people write it: 800000000, 8e8, "800 million", ">700M"."""
         try:
-            return int(value)
-        except (TypeError, ValueError) as error:
-            raise self._bad(field, f"holds {value!r}, which is no number") from error
+            plain = not isinstance(value, bool)
+            number = float(value) if plain else -1.0
+        except (TypeError, ValueError):
+            match = AMOUNT.search(value.lower()) if isinstance(value, str) else None
+            number = -1.0
+            if match:
+                unit = re.match(r"[a-z]*", value.lower()[match.end() :])
+                scale = UNITS.get(unit[0] if unit else "", 1)
+                digits = re.sub(r"[_,]", "", match["number"]).rstrip(".")
+                number = (
+                    float(digits) * scale + bool(match["more"]) if digits.count(".") < 2 else -1
+                )
+        except OverflowError:
+            number = -1.0
+        if not 0 <= number < MOST_ROWS:
+            raise self._bad("context", f"holds {_shown(value)}, which is no number", _NUMBER)
+        return int(number)
 
     def _offerings(self) -> Iterator[tuple[str, int]]:
         said = self._case.get("off")
-        for each in said if isinstance(said, list) else [said]:
-            if isinstance(each, Mapping) and len(each) == 1:
-                each = " x".join(str(part) for part in next(iter(each.items())))
-            if each is not None and not isinstance(each, str):
-                raise self._bad("off", f"holds {each!r}, which names no offering")
-            match = COUNTED.match(each or "")
-            self.counted |= match is not None
-            yield (match["offering"], int(match["rows"])) if match else (each or "not stated", 1)
+        listed = said if isinstance(said, list | tuple) else [said]
+        if not listed or said == {}:
+            raise self._bad("off", "names no offering", "Name one, e.g. deepseek-api.")
+        for each in listed:
+            if isinstance(each, Mapping) and each:
+                for name, rows in each.items():
+                    yield self._counted(name, rows)
+            elif each is not None and not isinstance(each, str):
+                wrong = f"holds {_shown(each)}, which names no offering"
+                raise self._bad("off", wrong, "Write a name, or a list of names.")
+            elif match := COUNTED.match(each or ""):
+                yield self._counted(match["offering"], match["rows"])
+            else:
+                yield (each or "not stated").strip() or "not stated", 1
+
+    def _counted(self, name: Any, rows: Any) -> tuple[str, int]:
+        self.counted = True
+        count = int(rows) if re.fullmatch(r"\d{1,16}", str(rows)) else 0
+        if not isinstance(name, str) or not 0 < count < MOST_ROWS:
+            fix = "Write deepseek-api x990, with 1 row or more."
+            raise self._bad("off", f"counts {_shown(rows)} rows of {_shown(name)}", fix)
+        return name.strip(), count
 
     def _choice(self, field: str, kind: Any, worst: Any) -> Any:
-        said = self._case.get(field)
-        if said in (None, ""):
+        said = self._text(field)
+        if not said:
             return worst
         try:
             return kind(said)
         except ValueError as error:
-            guess = nearest(str(said), [each.value for each in kind])
+            guess = nearest(said, [each.value for each in kind])
             fix = f'Did you mean "{guess}"?' if guess else f"One of: {', '.join(kind)}."
-            raise BadInput(
-                f'{field} = "{said}" is not known', where=self._where, fix=fix
-            ) from error
+            raise self._bad(field, "is not known", fix) from error
 
     def _text(self, field: str) -> str:
         said = self._case.get(field)
         if said is None:
             return ""
-        if isinstance(said, list | Mapping):
-            raise self._bad(field, "is not one word")
-        return str(said)
+        if not isinstance(said, str):
+            raise self._bad(field, "is not text", "Write one word or name, in quotes.")
+        return said.strip()
 
     def _words(self, field: str) -> list[str]:
-        return [str(word) for word in _listed(self._case.get(field) or ()) if word]
+        said = self._case.get(field)
+        words = list(said) if isinstance(said, list | tuple | set) else [said]
+        if any(word is not None and not isinstance(word, str) for word in words):
+            raise self._bad(field, "is neither a word nor a list of words", _WORDS)
+        return [word for word in words if word]
 
     def _day(self, field: str) -> date | None:
         said = self._case.get(field)
+        if said in (None, ""):
+            return None
+        if isinstance(said, date):
+            return said.date() if isinstance(said, datetime) else said
         try:
-            return _date(said)
+            return date.fromisoformat(said if isinstance(said, str) else "")
         except ValueError as error:
-            raise self._bad(field, "is no day; write 2026-11-24") from error
+            raise self._bad(field, "is no day", "Write it as 2026-11-24.") from error
 
-    def _bad(self, field: str, what: str) -> BadInput:
-        said = json.dumps(self._case.get(field), default=str, ensure_ascii=False)
-        return BadInput(f"{field} = {said} {what}", where=self._where)
-
-
-def _is_true(said: Any) -> bool:
-    return said is True or (isinstance(said, str) and said.lower() not in NO)
+    def _bad(self, field: str, wrong: str, fix: str = "") -> BadInput:
+        said = _shown(self._case.get(field))
+        return BadInput(f"{field} = {said} {wrong}", where=self._where, fix=fix)
 
 
-def _date(said: Any) -> date | None:
-    if said in (None, ""):
-        return None
-    if isinstance(said, datetime):
-        return said.date()
-    return said if isinstance(said, date) else date.fromisoformat(str(said))
+_WORDS = "Write a word, or a list of words."
+_NUMBER = "Write it in figures, e.g. 800000000."
 
 
-def _listed(said: Any) -> list[Any]:
-    return list(said) if isinstance(said, list | tuple | set) else [said]
-
-
-def _context(said: Any) -> Iterator[str]:
-    """ "unpaid tier"; ["unpaid"]; {"tier": "unpaid", "own_student": true}: words to match."""
-    if isinstance(said, Mapping):
-        for key, value in said.items():
-            if value is True:
-                yield str(key)
-            elif value not in (False, None):
-                yield f"{key} {value}"
-    else:
-        yield from (str(word) for word in _listed(said) if word)
+def _shown(value: Any) -> str:
+    """A short form of any value, cycles and depths included."""
+    if isinstance(value, str):
+        return json.dumps(value[:60], ensure_ascii=False)
+    return reprlib.repr(value)

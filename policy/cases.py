@@ -7,9 +7,8 @@ left out is taken at its worst; a field that is not known is refused, because a 
 otherwise change the answer without a word. The form is that of the truth table in tests/policy.
 """
 
-import importlib
-import json
-from collections.abc import Iterator, Mapping
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,8 @@ from policy.config import nearest
 from policy.decide import Decision, decide_offering
 from policy.digest import digest
 from policy.errors import BadInput
+from policy.listing import read_json, read_yaml
+from policy.records import Record
 from policy.rows import Group, Judgement, decide_rows
 from policy.terms import Register
 
@@ -33,52 +34,99 @@ EXPECTED = frozenset(
 
 
 def read_cases(path: Path) -> list[dict[str, Any]]:
-    """A JSON list of cases, or a YAML one where PyYAML is installed."""
+    """The list of cases of a JSON or YAML file."""
+    where = str(path)
     try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"cannot be read ({error})", where=str(path)) from error
-    data = _yaml(text, path) if path.suffix in (".yaml", ".yml") else _json(text, path)
-    if not isinstance(data, list) or not all(isinstance(case, Mapping) for case in data):
-        raise BadInput("is no list of cases", where=str(path), fix='Write [{"id": "A", ...}].')
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise BadInput(f"cannot be read ({error.strerror})", where=where) from error
+    except UnicodeDecodeError as error:
+        wrong = f"is not UTF-8 (byte {error.start})"
+        raise BadInput(wrong, where=where, fix="Save it as UTF-8.") from error
+    try:
+        is_json = path.suffix.lower() == ".json" or text.lstrip()[:2] in ("[{", "[]")
+        data = read_json(text, where) if is_json else read_yaml(text, where)
+    except RecursionError as error:
+        raise BadInput("is nested too deeply", where=where, fix="A case has one level.") from error
+    if not isinstance(data, list) or not data:
+        raise BadInput("is no list of cases", where=where, fix='Write [{"id": "A", ...}].')
+    for number, case in enumerate(data, start=1):
+        if not isinstance(case, Mapping):
+            wrong = f"case {number} is {reprlib.repr(case)}, and no table of fields"
+            raise BadInput(wrong, where=where, fix='Write {"id": "A", "off": ...}.')
     return [dict(case) for case in data]
 
 
 def evaluate_cases(
     cases: list[dict[str, Any]], register: Register, today: date, *, where: str = "cases"
 ) -> Iterator[dict[str, Any]]:
-    """One JSON-able answer a case, in order."""
-    for number, case in enumerate(cases, start=1):
-        name = str(case.get("id", number))
-        yield evaluate(case, register, today, where=f"{where}, case {name}", name=name)
+    """One JSON-able answer a case, in order; nothing at all where one is not understood."""
+    read = [_read(case, today, where, number) for number, case in enumerate(cases, start=1)]
+    seen: dict[str, int] = {}
+    for number, (name, _) in enumerate(read, start=1):
+        if seen.setdefault(name, number) != number:
+            raise BadInput(
+                f'id = "{name}" is also the id of case {seen[name]}',
+                where=f"{where}, case {number}",
+                fix="Give each case an id of its own.",
+            )
+    return (_evaluated(name, case, register) for name, case in read)
 
 
 def evaluate(
-    case: Mapping[Any, Any], register: Register, today: date, *, where: str, name: str = ""
+    case: Mapping[Any, Any], register: Register, today: date, *, where: str
 ) -> dict[str, Any]:
     """The answer to one case. Raises BadInput naming the case and the field."""
-    case = {"off" if key is False else str(key): value for key, value in case.items()}
-    for key in case.keys() - FIELDS - EXPECTED:
-        guess = nearest(str(key), sorted(FIELDS))
+    return _evaluated(*_read(case, today, where, 0), register)
+
+
+def _read(case: Mapping[Any, Any], today: date, where: str, number: int) -> tuple[str, Case]:
+    fields = {"off" if key is False else str(key): value for key, value in case.items()}
+    name = _name(fields.get("id"), where, number)
+    here = f"{where}, case {name}" if number else where
+    for key in sorted(fields.keys() - FIELDS - EXPECTED):
+        guess = nearest(key, sorted(FIELDS))
         fix = f'Did you mean "{guess}"?' if guess else f"Known fields: {', '.join(sorted(FIELDS))}."
-        raise BadInput(f'unknown field "{key}"', where=where, fix=fix)
-    read = Case(case, where, today)
-    judged = decide_rows(
-        read.use,
-        register,
-        read.origins,
-        read.now,
-        records=read.records(register),
-        given=read.given,
-    )
-    answer = _answer(name or str(case.get("id", "")), judged.decision)
-    if read.now > read.at:
-        answer["at_collection"] = _at_collection(read, register).level.name
+        wrong = f'unknown field "{key}" (value {reprlib.repr(fields[key])})'
+        raise BadInput(wrong, where=here, fix=fix)
+    return name, Case({**fields, "id": name}, here, today)
+
+
+def _name(said: Any, where: str, number: int) -> str:
+    """The id as text; a case without one is called by its place."""
+    if said in (None, ""):
+        return str(number or "")
+    if isinstance(said, bool) or not isinstance(said, str | int):
+        raise BadInput(
+            f"id = {reprlib.repr(said)} is no name",
+            where=f"{where}, case {number}",
+            fix='Write it as text, e.g. "T01".',
+        )
+    return str(said)
+
+
+def _evaluated(name: str, read: Case, register: Register) -> dict[str, Any]:
+    judged = _judged(read, register, ())
+    at_collection = _at_collection(read, register, ()) if read.now > read.at else None
+    if read.speaks_of_people:
+        asking = {reason.offering for reason in judged.decision.reasons}
+        records = read.records(asking)
+        judged = _judged(read, register, records)
+        at_collection = at_collection and _at_collection(read, register, records)
+    answer = _answer(name, judged.decision)
+    if at_collection:
+        answer["at_collection"] = at_collection.level.name
     if read.counted or len(judged.groups) > 1:
         answer["groups"] = [_group(each) for each in judged.groups]
     if read.counted:
         answer["drop_blocking"] = _dropped(judged)
     return answer
+
+
+def _judged(read: Case, register: Register, records: Sequence[Record]) -> Judgement:
+    return decide_rows(
+        read.use, register, read.origins, read.now, records=records, given=read.given
+    )
 
 
 def _answer(name: str, decision: Decision) -> dict[str, Any]:
@@ -122,7 +170,7 @@ def _root(judged: Judgement) -> str:
     return digest([[each.origin.offering, each.rows] for each in judged.groups])
 
 
-def _at_collection(read: Case, register: Register) -> Decision:
+def _at_collection(read: Case, register: Register, records: Sequence[Record]) -> Decision:
     """What the terms of the day of collection say by themselves."""
     decisions = [
         decide_offering(
@@ -138,29 +186,8 @@ def _at_collection(read: Case, register: Register) -> Decision:
                 requested=origin.requested,
                 served=origin.served,
             ),
-            records=read.records(register),
+            records=records,
         )
         for origin in read.origins
     ]
     return max(decisions, key=lambda each: each.level)
-
-
-def _json(text: str, path: Path) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise BadInput(f"is not JSON: {error}", where=str(path)) from error
-
-
-def _yaml(text: str, path: Path) -> Any:
-    """Words only: YAML's own idea of `off` is the truth value false, and ours is an offering."""
-    try:
-        yaml = importlib.import_module("yaml")
-    except ImportError as error:
-        raise BadInput(
-            "is YAML, and PyYAML is not installed", where=str(path), fix="Install it, or use JSON."
-        ) from error
-    try:
-        return yaml.load(text, Loader=yaml.BaseLoader)
-    except yaml.YAMLError as error:
-        raise BadInput(f"is not YAML: {error}", where=str(path)) from error

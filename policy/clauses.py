@@ -12,14 +12,16 @@ import re
 from datetime import date, timedelta
 from enum import IntEnum, StrEnum
 from fnmatch import fnmatchcase
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
-from policy.config import Section
+from policy.config import Fault, Section, nearest
+from policy.regions import is_region
 from policy.use import Distribution, Purpose
 
 REVIEW_LASTS = timedelta(days=90)
+ADDRESS = r"^https://[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+(:[0-9]+)?([/?#]\S*)?$"
 UNSTATED = "unstated"
 Patterns = tuple[Annotated[str, Field(min_length=1)], ...]
 
@@ -39,7 +41,9 @@ def _read_level(value: object) -> Level:
         return value
     if isinstance(value, str) and value.upper() in Level.__members__:
         return Level[value.upper()]
-    raise ValueError(f"is no level; the levels are {', '.join(Level.__members__)}")
+    guess = nearest(str(value).upper(), list(Level.__members__))
+    levels = f"The levels are {', '.join(Level.__members__)}."
+    raise Fault("", value, "is no level", f"Did you mean {guess}?" if guess else levels)
 
 
 LevelName = Annotated[
@@ -72,8 +76,8 @@ class Document(Section):
     date: date
     """The day it took effect or, where it gives none, the day it was published or seen."""
 
-    address: str = Field(pattern=r"^https://")
-    """Where everybody can read it."""
+    address: str = Field(pattern=ADDRESS)
+    """Where everybody can read it: an address that begins with https://."""
 
     archive: str = ""
     """Where the copy that was read is kept: archive, path and commit."""
@@ -89,7 +93,7 @@ class Clause(Section):
     """The `id` of the document it stands in."""
 
     paraphrase: str = Field(min_length=10)
-    """What it says, in our own words."""
+    """What it says, in our own words, in a sentence."""
 
     starts: str = ""
     """Its first few words in normal form, by which it is found in a captured text."""
@@ -98,12 +102,18 @@ class Clause(Section):
     """How many words it has in normal form."""
 
     sha256_norm: str = Field(default="", pattern=r"^(sha256:[0-9a-f]{64})?$")
-    """Digest of its normalised text, so that a change is noticed and a changed page is not."""
+    """Digest of its normalised text, sha256: and 64 hexadecimal digits, by which a change of the
+    clause is noticed and a change of the page is not."""
 
     @model_validator(mode="after")
     def _can_be_found_again(self) -> Self:
         if bool(self.sha256_norm) != bool(self.starts and self.words):
-            raise ValueError("sha256_norm, starts and words stand together or not at all")
+            raise Fault(
+                "sha256_norm",
+                self.sha256_norm,
+                "goes with starts and words: they stand together or not at all",
+                "Give all three, or leave all three out.",
+            )
         return self
 
 
@@ -152,6 +162,12 @@ class Retention(Section):
 
     clause: str
     """The clause that asks for it."""
+
+    features: Patterns = ()
+    """Only for answers that were made with such a feature; empty means all."""
+
+    kept_by: Literal["customer", "provider"] = "customer"
+    """Whose storing it limits; a provider's own limit asks nothing of us and is told only."""
 
 
 class Rule(Section):
@@ -212,9 +228,13 @@ class Rule(Section):
     def _level_fits(self) -> Self:
         bound = bool(self.obligations or self.student_families)
         if self.level == Level.ALLOW and bound:
-            raise ValueError("level ALLOW has obligations or families; write ALLOW_WITH")
+            raise Fault("level", "ALLOW", "has obligations or families", "Write ALLOW_WITH.")
         if self.level == Level.ALLOW_WITH and not bound:
-            raise ValueError("level ALLOW_WITH names no obligation; name one or write ALLOW")
+            raise Fault("level", "ALLOW_WITH", "names no obligation", "Name one, or write ALLOW.")
+        for region in self.regions:
+            if not is_region(region.removeprefix("!")) and region != UNSTATED:
+                fix = "Write EU, EEA, a country's two letters (ISO 3166), or unstated."
+                raise Fault("regions", region, "is no region, so the rule would never hold", fix)
         return self
 
 
@@ -238,7 +258,7 @@ def plain(word: str) -> str:
 class Review(Section):
     """The person who read the text, and until when that reading is good."""
 
-    by: str = Field(min_length=1)
+    by: str
     """Who read it."""
 
     on: date
@@ -251,7 +271,14 @@ class Review(Section):
     """primary, secondary or unreviewed."""
 
     @model_validator(mode="after")
-    def _expires_in_time(self) -> Self:
+    def _is_a_review(self) -> Self:
+        if not any(letter.isalpha() for letter in self.by):
+            raise Fault("by", self.by, "names no person", "Write the name of who read the text.")
         if not self.on < self.expires <= self.on + REVIEW_LASTS:
-            raise ValueError(f"expires must be 1 to {REVIEW_LASTS.days} days after on")
+            raise Fault(
+                "expires",
+                self.expires,
+                f"must be 1 to {REVIEW_LASTS.days} days after on = {self.on}",
+                f"Write {self.on + REVIEW_LASTS} at the latest, and read the text again by then.",
+            )
         return self

@@ -11,6 +11,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_args
 
@@ -23,6 +24,17 @@ T = TypeVar("T", bound=BaseModel)
 SHOWN = 60
 SECRET_NAME = re.compile(r"(key|secret|password|token|authorization)$", re.IGNORECASE)
 SECRET_VALUE = re.compile(r"\b(sk|pk|gsk|xai|hf)[-_][A-Za-z0-9]|Bearer ")
+
+
+class Fault(ValueError):  # noqa: N818 - it says what it is
+    """What a validator of several keys objects to, with the key, the value and the way out."""
+
+    def __init__(self, key: str, value: object, wrong: str, fix: str) -> None:
+        super().__init__(wrong)
+        self.key = key
+        self.value = value
+        self.wrong = wrong
+        self.fix = fix
 
 
 class Section(BaseModel):
@@ -42,7 +54,7 @@ def load_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file; what is wrong with it is said with the line."""
     where = str(path)
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError as error:
         raise BadInput("there is no such file", where=where, fix="Check the path.") from error
     except OSError as error:
@@ -60,10 +72,21 @@ def parse(model: type[T], data: Mapping[str, Any], *, where: str) -> T:
     try:
         return model.model_validate(dict(data))
     except ValidationError as error:
-        faults = error.errors(include_url=False)
+        faults = _first_hand(error.errors(include_url=False))
         message, fix = _explain(model, faults[0])
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise BadInput(message + more, where=where, fix=fix) from error
+
+
+def _first_hand(faults: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Without the lists that are too short only because something in them is at fault."""
+    places = [fault["loc"] for fault in faults]
+    return [
+        fault
+        for fault in faults
+        if fault["type"] != "too_short"
+        or not any(place[:-1][: len(fault["loc"])] == fault["loc"] for place in places)
+    ]
 
 
 def nearest(word: str, known: Iterator[str] | list[str]) -> str:
@@ -83,13 +106,43 @@ def _explain(model: type[BaseModel], fault: ErrorDetails) -> tuple[str, str]:
         return f'unknown key "{key}" (value {value})', fix
     if fault["type"] == "missing":
         return f'the key "{key}" is missing', f'Add "{key}".'
+    found = fault.get("ctx", {}).get("error")
+    if isinstance(found, Fault):
+        key = ".".join(part for part in (key, found.key) if part)
+        return f"{key} = {_shown(key, found.value)} {found.wrong}", found.fix
     if fault["type"] == "value_error":
         reason = fault["msg"].removeprefix("Value error, ")
         return (f"{key} = {value}: {reason}" if key else reason), ""
     expected = str(fault.get("ctx", {}).get("expected", ""))
     guess = nearest(str(fault["input"]), re.findall(r"'([^']*)'", expected))
-    fix = f'Did you mean "{guess}"?' if guess else f"{fault['msg']}."
+    fix = f'Did you mean "{guess}"?' if guess else _wanted(model, fault)
     return f"{key} = {value} cannot be used", fix
+
+
+WANTED = {
+    "tuple_type": "Write a list, in brackets.",
+    "dict_type": "Write a table.",
+    "model_type": "Write a table.",
+    "model_attributes_type": "Write a table.",
+    "string_type": "Write text, in quotes.",
+    "date_type": "Write a day, e.g. 2026-11-24.",
+    "date_parsing": "Write a day, e.g. 2026-11-24.",
+    "date_from_datetime_parsing": "Write a day, e.g. 2026-11-24.",
+    "date_from_datetime_inexact": "Write a day, e.g. 2026-11-24.",
+}
+
+
+def _wanted(model: type[BaseModel], fault: ErrorDetails) -> str:
+    """What would be right; a pattern says less to people than the sentence under its field."""
+    if fault["type"] == "too_short" and isinstance(fault["input"], list | tuple):
+        return "Name at least one."
+    if fault["type"] in ("string_pattern_mismatch", "string_too_short"):
+        names = [part for part in fault["loc"] if isinstance(part, str)]
+        for place in _places_at(model, fault["loc"][: fault["loc"].index(names[-1])]):
+            info = place.model_fields.get(names[-1])
+            if info and info.description:
+                return f"Expected: {' '.join(info.description.split())}"
+    return WANTED.get(fault["type"], f"{fault['msg']}.")
 
 
 def _dotted(loc: tuple[int | str, ...]) -> str:
@@ -104,12 +157,20 @@ def _shown(key: str, value: Any) -> str:
     """A short form of a value; a key or password that was put into a file is not repeated."""
     if SECRET_NAME.search(key) or SECRET_VALUE.search(str(value)):
         return "not shown"
-    text = repr(value) if not isinstance(value, str) else f'"{value}"'
+    text = str(value) if isinstance(value, date) else repr(value)
+    if isinstance(value, str):
+        text = f'"{value}"'
     return text if len(text) <= SHOWN else text[:SHOWN] + "…"
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> set[str]:
-    """The keys that may stand at a place of a model, following its nested tables."""
+    """The keys that may stand at a place of a model."""
+    places = _places_at(model, loc)
+    return {info.alias or name for place in places for name, info in place.model_fields.items()}
+
+
+def _places_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[type[BaseModel]]:
+    """The models at a place of a model, following its nested tables."""
     here: list[type[BaseModel]] = [model]
     for part in loc:
         following = [
@@ -119,7 +180,7 @@ def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> set[str]:
             for inner in _models_in(place.model_fields[part].annotation)
         ]
         here = following or here
-    return {info.alias or name for place in here for name, info in place.model_fields.items()}
+    return here
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

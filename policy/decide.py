@@ -21,7 +21,7 @@ from policy.fixes import record_file
 from policy.names import name_faults
 from policy.own import STUDENT_OF
 from policy.records import Record
-from policy.rules import about
+from policy.rules import about, is_own_feature
 from policy.terms import HOME, Register, split_version
 from policy.use import BEFORE_SENDING, NOTHING_GIVEN, Distribution, Given, Purpose, Use
 
@@ -36,6 +36,8 @@ __all__ = [
     "record_file",
 ]
 
+GENERATIONS = 32
+"""Students of students that are followed; nobody has seen more than a handful."""
 NO_STUDENT = {Purpose.EVALUATE, Purpose.PUBLISH_DATASET, Purpose.PUBLISH_BENCHMARK}
 
 
@@ -99,9 +101,13 @@ class Part(NamedTuple):
 
 def parts_of(register: Register, offering: str, on: date, given: Given) -> Iterator[Part]:
     """Every text that binds a name: teachers of a student, channel, model, weights."""
+    if offering.count(STUDENT_OF) > GENERATIONS:
+        yield Part(offering, None, given)
+        return
     if offering.startswith(STUDENT_OF) and offering.endswith(")"):
+        leaving = Given(stage=given.stage, name=given.name)
         for teacher in _split(offering[len(STUDENT_OF) : -1]):
-            yield from parts_of(register, _weights_of(register, teacher, on), on, NOTHING_GIVEN)
+            yield from parts_of(register, _weights_of(register, teacher, on), on, leaving)
         return
     name, model = _channel_and_model(register, offering, on)
     terms = register.find(_staged(register, name, given), on)
@@ -134,7 +140,9 @@ def _upstream(
         missing = about(channel, Code.SERVED_MODEL, text)
         yield Part(f"{model or 'unknown'} through {channel.id}", None, given, missing)
         return
-    yield from parts_of(register, licence.id, on, given._replace(served="", requested=""))
+    features = tuple(each for each in given.features if not is_own_feature(channel, each))
+    passed_on = given._replace(features=features, served="", requested="")
+    yield from parts_of(register, licence.id, on, passed_on)
 
 
 def _answered(given: Given, model: str) -> str:

@@ -122,7 +122,7 @@ class Decision(Section):
     """Where the organisation must not be established for this answer to hold."""
 
     retention_days: int | None = None
-    """The shortest time that some text gives content; None where none was read."""
+    """Days after which we must have deleted such answers; None where no text sets a limit."""
 
     records: tuple[str, ...] = ()
     """Digests of the acknowledgements and permissions that lifted a level."""

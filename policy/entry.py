@@ -8,27 +8,32 @@ The schema refuses an entry without a document, a clause, a rule or a review.
 
 from collections.abc import Collection, Iterable
 from datetime import date
-from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from policy.clauses import Clause, Document, Obligation, Retention, Review, Rule
-from policy.config import Section
+from policy.clauses import Clause, Document, Obligation, Patterns, Retention, Review, Rule, fits
+from policy.config import Fault, Section
 from policy.digest import digest
 
+HOST = r"^[A-Za-z0-9*?-]+(\.[A-Za-z0-9*?-]+)*$"
 ID = r"^[a-z0-9][a-z0-9./-]*(@[a-z][a-z-]*)?$"
+
+
+def _as_text(version: object) -> object:
+    """The day of a version may stand without quotes, as the other days do."""
+    return version.isoformat() if isinstance(version, date) else version
 
 
 class Terms(Section):
     """One version of the terms of one offering."""
 
     id: str = Field(pattern=ID)
-    """The offering, e.g. "openai-api" or "llama-3.1@self-host"."""
+    """The offering, in small letters, e.g. "openai-api" or "llama-3.1@self-host"."""
 
-    version: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
-    """The date by which this version is called."""
+    version: Annotated[str, BeforeValidator(_as_text), Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    """The date by which this version is called, e.g. "2026-11-01"."""
 
     effective: date
     """The first day on which these terms hold."""
@@ -48,7 +53,7 @@ class Terms(Section):
     tier: str = "any"
     """The plan that these terms are for."""
 
-    stage: str = "ga"
+    stage: Literal["ga", "preview"] = "ga"
     """ga, or preview."""
 
     features: tuple[str, ...] = ()
@@ -69,11 +74,12 @@ class Terms(Section):
     base_obligations: tuple[str, ...] = ()
     """Duties that come with a student that starts from these weights and leaves the house."""
 
-    models: tuple[str, ...] = Field(min_length=1)
-    """Patterns of the model names under these terms, e.g. "gpt-*"."""
+    models: Patterns = Field(min_length=1)
+    """Patterns of the model names under these terms, e.g. "gpt-*"; "!" in front excludes."""
 
-    hosts: tuple[str, ...] = ()
-    """The host names on which the offering answers; none for weights run by oneself."""
+    hosts: tuple[Annotated[str, Field(pattern=HOST)], ...] = ()
+    """The host names on which the offering answers, e.g. "api.acme.example", without https://; none
+    for weights run by oneself."""
 
     documents: tuple[Document, ...] = Field(min_length=1)
     """The texts that were read."""
@@ -91,7 +97,7 @@ class Terms(Section):
     """How long content may be or is kept."""
 
     supersedes: str = ""
-    """The version before this one."""
+    """The version before this one; `id@version` where the offering had another name."""
 
     notes: tuple[str, ...] = ()
     """What a reader should know and no rule can say."""
@@ -124,7 +130,7 @@ class Terms(Section):
 
     def covers(self, model: str) -> bool:
         """Whether a model name falls under these terms."""
-        return any(fnmatchcase(model.lower(), pattern.lower()) for pattern in self.models)
+        return fits(self.models, (model,))
 
     def is_named(self, offering: str) -> bool:
         """Whether the offering goes by that name, now or before."""
@@ -132,31 +138,49 @@ class Terms(Section):
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
-        refs, documents = _once("clause", self.clauses), _once("document", self.documents)
-        _known("document", (clause.document for clause in self.clauses), documents)
-        _known("clause", (duty.clause for duty in self.obligations.values()), refs)
-        _known("clause", (limit.clause for limit in self.retention), refs)
-        for rule in self.rules:
-            _known("clause", rule.clauses, refs)
-            _known("obligation", rule.obligations, self.obligations)
-        _known("obligation", self.base_obligations, self.obligations)
+        _once("clauses", "ref", [clause.ref for clause in self.clauses])
+        _once("documents", "id", [document.id for document in self.documents])
+        documents = {document.id for document in self.documents}
+        refs = {clause.ref for clause in self.clauses}
+        for at, clause in enumerate(self.clauses, start=1):
+            _known(f"clauses[{at}].document", "document", [clause.document], documents)
+        for name, duty in self.obligations.items():
+            _known(f"obligations.{name}.clause", "clause", [duty.clause], refs)
+        for at, limit in enumerate(self.retention, start=1):
+            _known(f"retention[{at}].clause", "clause", [limit.clause], refs)
+        for at, rule in enumerate(self.rules, start=1):
+            _known(f"rules[{at}].clauses", "clause", rule.clauses, refs)
+            _known(f"rules[{at}].obligations", "obligation", rule.obligations, self.obligations)
+        _known("base_obligations", "obligation", self.base_obligations, self.obligations)
         if self.forbids_sensitive:
-            _known("clause", (self.forbids_sensitive,), refs)
+            _known("forbids_sensitive", "clause", [self.forbids_sensitive], refs)
+        return self
+
+    @model_validator(mode="after")
+    def _dates_are_in_order(self) -> Self:
+        try:
+            date.fromisoformat(self.version)
+        except ValueError as error:
+            fix = "Write the date by which the text is called, e.g. 2026-11-01."
+            raise Fault("version", self.version, "is no day", fix) from error
         if self.until is not None and self.until < self.effective:
-            raise ValueError(f"until = {self.until} lies before effective = {self.effective}")
+            wrong = f"lies before effective = {self.effective}"
+            raise Fault("until", self.until, wrong, "Exchange them, or leave until out.")
+        if self.supersedes in (self.version, self.label):
+            raise Fault(
+                "supersedes", self.supersedes, "is this very version", "Name the one before."
+            )
         return self
 
 
-def _once(kind: str, items: tuple[Clause, ...] | tuple[Document, ...]) -> set[str]:
-    names = [item.ref if isinstance(item, Clause) else item.id for item in items]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f'the {kind} "{name}" stands there twice; keep one')
-    return set(names)
+def _once(key: str, kind: str, names: list[str]) -> None:
+    for at, name in enumerate(names, start=1):
+        if name in names[: at - 1]:
+            raise Fault(f"{key}[{at}].{kind}", name, "stands there twice", "Keep one of them.")
 
 
-def _known(kind: str, names: Iterable[str], known: Collection[str]) -> None:
+def _known(key: str, kind: str, names: Iterable[str], known: Collection[str]) -> None:
     for name in names:
         if name not in known:
             there = ", ".join(sorted(known)) or "none"
-            raise ValueError(f'there is no {kind} "{name}"; there are: {there}')
+            raise Fault(key, name, f"names no {kind} of this entry", f"There are: {there}.")

@@ -18,7 +18,7 @@ from typing import NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from policy.config import Section, load_toml, parse
+from policy.config import Fault, Section, load_toml, parse
 from policy.entry import Terms
 from policy.errors import BudgetReached, PolicyDenied
 from policy.sensitive import Finding, sensitive
@@ -77,7 +77,8 @@ class OfferingRails(Section):
         for unit in UNITS:
             soft, hard = getattr(self.soft, unit), getattr(self.hard, unit)
             if soft is not None and hard is not None and soft > hard:
-                raise ValueError(f"soft {unit} = {soft} lies above hard {unit} = {hard}")
+                wrong = f"lies above hard.{unit} = {hard}"
+                raise Fault(f"soft.{unit}", soft, wrong, "Warn at less than what stops.")
         return self
 
 

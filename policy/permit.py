@@ -1,22 +1,26 @@
 """The proof of a decision. What could break a promise takes a Permit, and only `require` makes one.
 
     permit = require(decision, Action.COLLECT)     # PolicyDenied if it is not allowed
-    permit.must_be(Action.COLLECT)                 # the first line of every function that takes one
+    Permit.must_be(permit, Action.COLLECT)         # the first line of every function that takes one
 
 There is no flag, environment variable or subclass that makes one without a decision that allows it.
+Its seal is a keyed digest (HMAC, RFC 2104) of the action and of the whole decision, under a key
+that lives as long as the process: what is altered afterwards, on either, no longer fits the seal.
 """
 
+import hmac
+import secrets
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from typing import Final, NoReturn
 
 from policy.decision import Decision, Reason
-from policy.errors import PolicyDenied
+from policy.digest import digest
+from policy.errors import BadInput, PolicyDenied
 from policy.terms import Level
 
 WIDTH = 100
-_SEAL: Final = object()
 
 
 class Action(StrEnum):
@@ -29,13 +33,29 @@ class Action(StrEnum):
     EVALUATE = "evaluate"
 
 
+def _sealer() -> Callable[[Decision, Action], str]:
+    """The one maker of seals. Its key cannot be reached by name, and it seals no denial."""
+    key = secrets.token_bytes(32)
+
+    def seal(decision: Decision, action: Action) -> str:
+        if not _allows(decision):
+            raise PolicyDenied("this decision does not allow it", decision=decision)
+        said = f"{Action(action)} {digest(decision.model_dump(mode='json', warnings=False))}"
+        return hmac.new(key, said.encode(), "sha256").hexdigest()
+
+    return seal
+
+
+_seal_of: Final = _sealer()
+
+
 class Permit:
     """A decision that allows an action. It cannot be made by hand, changed, copied or stored."""
 
     __slots__ = ("_action", "_decision", "_seal")
     _action: Action
     _decision: Decision
-    _seal: object
+    _seal: str
 
     def __new__(cls, *arguments: object, **named: object) -> "Permit":
         raise TypeError("a Permit is made only by require(decision, action)")
@@ -69,9 +89,13 @@ class Permit:
         return self._decision.digest
 
     def must_be(self, action: Action) -> None:
-        """Refuse a permit that was made for another action, or not by `require`."""
-        if getattr(self, "_seal", None) is not _SEAL or not _allows(self._decision):
-            raise PolicyDenied("this permit was not made by require(decision, action)")
+        """Refuse a permit for another action, one that `require` did not make, or one altered.
+
+        Call it through the class, `Permit.must_be(permit, action)`: then nothing passes that has a
+        method of this name and is no permit.
+        """
+        if type(self) is not Permit or not _is_sealed(self):
+            raise PolicyDenied("this permit was not made by require(decision, action), or altered")
         if self._action != action:
             raise PolicyDenied(
                 f"this permit is for {self._action}, not for {action}",
@@ -113,8 +137,8 @@ def require(decision: Decision, action: Action, *, alternatives: Iterable[str] =
             alternatives=others,
         )
     permit = object.__new__(Permit)
-    object.__setattr__(permit, "_seal", _SEAL)
-    object.__setattr__(permit, "_action", action)
+    object.__setattr__(permit, "_seal", _seal_of(decision, action))
+    object.__setattr__(permit, "_action", Action(action))
     object.__setattr__(permit, "_decision", decision)
     return permit
 
@@ -122,6 +146,14 @@ def require(decision: Decision, action: Action, *, alternatives: Iterable[str] =
 def _allows(decision: Decision) -> bool:
     strictest = max((reason.level for reason in decision.reasons), default=Level.DENY)
     return max(decision.level, strictest) < Level.NEEDS_ACK
+
+
+def _is_sealed(permit: Permit) -> bool:
+    """Whether the seal fits what the permit holds now; a value that has no digest does not fit."""
+    try:
+        return hmac.compare_digest(_seal_of(permit._decision, permit._action), permit._seal)
+    except (AttributeError, TypeError, ValueError, BadInput, PolicyDenied):
+        return False
 
 
 def refusal(decision: Decision, alternatives: Iterable[str] = ()) -> str:

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from policy.clauses import Level
-from policy.config import Section, load_toml, parse
+from policy.config import Fault, Section, load_toml, nearest, parse
 from policy.digest import digest, file_digest
 from policy.entry import Terms
 from policy.errors import BadInput
 from policy.fixes import record_file
-from policy.terms import file_name, split_version
+from policy.terms import Register, file_name, split_version
 from policy.use import Distribution, Purpose, Use
 
 if TYPE_CHECKING:
@@ -46,6 +46,10 @@ class Kind(StrEnum):
     PERMISSION = "permission"
 
 
+_SHORT = (Kind.ACKNOWLEDGEMENT, Kind.ATTESTATION)
+"""What rests on somebody's judgement, which ages; a permission lasts as long as it says."""
+
+
 class Record(Section):
     """One statement by one named person."""
 
@@ -55,7 +59,7 @@ class Record(Section):
     offering: str = Field(min_length=1)
     """The offering it is about, with a version where it is about one version only."""
 
-    by: str = Field(min_length=1)
+    by: str
     """The person who says so."""
 
     role: str = ""
@@ -77,19 +81,20 @@ class Record(Section):
     """The distributions it covers."""
 
     reason: str = Field(min_length=10)
-    """Why, in a sentence."""
+    """Why, in a sentence of ten letters or more."""
 
     document: str = Field(min_length=1)
     """The text it cites: counsel's note, an order form, a letter, the terms themselves."""
 
     document_sha256: str = Field(pattern=SHA256)
-    """The digest of that text."""
+    """The digest of that text: sha256: and 64 hexadecimal digits, as `sha256sum` prints them."""
 
     document_file: str = ""
     """Where that text lies, relative to the record; its digest is then held against it."""
 
     terms_pin: str = Field(default="", pattern=r"^(sha256:[0-9a-f]{64})?$")
-    """The entry it was written for; where it is given the record ends when the entry changes."""
+    """The entry it was written for, sha256: and 64 hexadecimal digits; where it is given the record
+    ends when the entry changes."""
 
     how: str = Field(default="", pattern=r"^(click|order_form|renewal)?$")
     """How terms were accepted: click, order_form or renewal."""
@@ -101,14 +106,22 @@ class Record(Section):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
+        if not any(letter.isalpha() for letter in self.by):
+            raise Fault("by", self.by, "names no person", "Write the name of who says so.")
         if self.expires < self.on:
-            raise ValueError(f"expires = {self.expires} lies before on = {self.on}")
-        if self.kind == Kind.ACKNOWLEDGEMENT and self.expires > self.on + LONGEST:
-            raise ValueError(f"an acknowledgement lasts {LONGEST.days} days at most; end it sooner")
+            wrong = f"lies before on = {self.on}"
+            raise Fault("expires", self.expires, wrong, "Give the last day on which it counts.")
+        if self.kind in _SHORT and self.expires > self.on + LONGEST:
+            wrong = f"is too late: an {self.kind} lasts {LONGEST.days} days at most"
+            raise Fault("expires", self.expires, wrong, f"Write {self.on + LONGEST} or sooner.")
         if self.kind == Kind.ACCEPTANCE and not (self.how and self.terms_pin):
-            raise ValueError("an acceptance says how, and the terms_pin of what was accepted")
+            key = "terms_pin" if self.how else "how"
+            fix = "Add both; `spiritsafe terms accept` does."
+            raise Fault(key, "", "is empty: an acceptance says how, and of which terms_pin", fix)
         if self.kind != Kind.ACCEPTANCE and not (self.purposes and self.distributions):
-            raise ValueError(f"{self.kind} has no scope; name its purposes and its distributions")
+            key = "distributions" if self.purposes else "purposes"
+            fix = "Name the purposes and the distributions that it covers."
+            raise Fault(key, (), f"is no scope, and a record of kind {self.kind} has one", fix)
         return self
 
     def covers(self, use: Use, terms: Terms, today: date) -> bool:
@@ -158,10 +171,34 @@ def lifted(
     return found, tuple(sorted(used))
 
 
-def read_records(project: Path) -> tuple[Record, ...]:
-    """Every record of a project; a project without any has none."""
+def read_records(project: Path, register: Register | None = None) -> tuple[Record, ...]:
+    """Every record of a project; a project without any has none.
+
+    With a register, a record about an offering that is not in it is refused: it would lift nothing,
+    and whoever wrote it believes otherwise.
+    """
     folder = project / FOLDER
-    return tuple(read_record(path) for path in sorted(folder.glob("*.toml")))
+    found = {path: read_record(path) for path in sorted(folder.glob("*.toml"))}
+    if register is not None:
+        for path, record in found.items():
+            _refuse_unknown(path, record, register)
+    return tuple(found.values())
+
+
+def _refuse_unknown(path: Path, record: Record, register: Register) -> None:
+    name, version = split_version(record.offering)
+    versions = [each.version for each in register.history(name)]
+    if not versions:
+        guess = nearest(name, list(register.names()))
+        fix = f'Did you mean "{guess}"?' if guess else "See `spiritsafe terms list`."
+        wrong = f'offering = "{record.offering}" is not in the register'
+        raise BadInput(wrong, where=str(path), fix=fix)
+    if not any(each.startswith(version) for each in versions):
+        raise BadInput(
+            f'offering = "{record.offering}" names a version that is not in the register',
+            where=str(path),
+            fix=f"There are: {', '.join(versions)}.",
+        )
 
 
 def read_record(path: Path) -> Record:
@@ -175,15 +212,27 @@ def read_record(path: Path) -> Record:
             fix=f"Call it {begin}.toml.",
         )
     if record.document_file:
-        found = file_digest(path.parent / record.document_file)
-        if found != record.document_sha256:
-            raise BadInput(
-                f'document_sha256 = "{record.document_sha256}" is not that of '
-                f"{record.document_file}, which is {found}",
-                where=str(path),
-                fix="Cite the document that was read, or read this one and record it anew.",
-            )
+        _hold_against(path, record)
     return record
+
+
+def _hold_against(path: Path, record: Record) -> None:
+    """Refuse a record whose document is not there, or is another than the one that was read."""
+    document = path.parent / record.document_file
+    if not document.is_file():
+        raise BadInput(
+            f'document_file = "{record.document_file}" is not there',
+            where=str(path),
+            fix="Put it beside the record, or leave document_file out.",
+        )
+    found = file_digest(document)
+    if found != record.document_sha256:
+        raise BadInput(
+            f'document_sha256 = "{record.document_sha256}" is not that of '
+            f"{record.document_file}, which is {found}",
+            where=str(path),
+            fix="Cite the document that was read, or read this one and record it anew.",
+        )
 
 
 def record_text(record: Record) -> str:

@@ -9,7 +9,7 @@ sixty entries needs a few hundred parts and a decision is mostly a look-up.
 
 from typing import NamedTuple
 
-from policy.clauses import Level, Obligation, Rule, fits, plain
+from policy.clauses import Level, Obligation, Patterns, Rule, fits, plain
 from policy.decision import Code, Reason, rank, smallest
 from policy.entry import Terms
 from policy.fixes import fix_for
@@ -39,39 +39,57 @@ class Part(NamedTuple):
 
 
 class _Fitting(NamedTuple):
+    """The rules for a purpose and a distribution, and what is remembered of earlier questions."""
+
     rules: tuple[Rule, ...]
-    narrowed: bool
-    by_matched: dict[tuple[object, ...], Part]
+    conditions: tuple[tuple[tuple[int, Patterns], ...], ...]
+    holding: dict["_Said", tuple[Rule, ...]]
+    parts: dict[tuple[object, ...], Part]
+
+
+REMEMBERED = 256
+"""Questions whose rules are kept per purpose and distribution; people ask a handful."""
 
 
 def part_for(use: Use, terms: Terms, given: Given) -> Part:
     """The part for a question; silence of the entry is a reason too."""
     asked = (use.purpose, use.distribution)
-    fitting = terms.compiled.get(asked)
+    fitting: _Fitting | None = terms.compiled.get(asked)
     if fitting is None:
-        rules = _fitting(use, terms)
-        fitting = _Fitting(rules, any(rule.is_narrowed for rule in rules), {})
-        terms.compiled[asked] = fitting
-    if fitting.narrowed:
-        said = _said(use, given)
-        key: tuple[object, ...] = tuple(_holds(rule, said) for rule in fitting.rules)
-    else:
-        key = ()
-    silent = _silent_features(fitting.rules, terms, given) if given.features else ()
-    found: Part | None = fitting.by_matched.get((key, silent))
+        fitting = terms.compiled[asked] = _fitting(use, terms)
+    rules = _holding(fitting, use, given) if any(fitting.conditions) else fitting.rules
+    silent = _silent_features(rules, terms, given) if given.features else ()
+    days = _days(terms, given) if terms.retention else None
+    key = (tuple(map(id, rules)), silent, days)
+    found = fitting.parts.get(key)
     if found is None:
-        rules = (
-            tuple(r for r, held in zip(fitting.rules, key, strict=True) if held)
-            if key
-            else (fitting.rules)
-        )
-        found = _part(use, terms, rules, silent)
-        fitting.by_matched[(key, silent)] = found
+        found = fitting.parts[key] = _part(use, terms, rules, silent, days)
     return found
 
 
-def _fitting(use: Use, terms: Terms) -> tuple[Rule, ...]:
+def _holding(fitting: _Fitting, use: Use, given: Given) -> tuple[Rule, ...]:
+    """The rules whose every condition holds."""
+    said = _said(use, given)
+    found = fitting.holding.get(said)
+    if found is None:
+        found = tuple(
+            rule
+            for rule, conditions in zip(fitting.rules, fitting.conditions, strict=True)
+            if all(fits(patterns, said[at]) for at, patterns in conditions)
+        )
+        if len(fitting.holding) >= REMEMBERED:
+            fitting.holding.clear()
+        fitting.holding[said] = found
+    return found
+
+
+def _fitting(use: Use, terms: Terms) -> _Fitting:
     """Every rule for it. A dataset that everybody gets is also a published dataset."""
+    rules = _rules_for(use, terms)
+    return _Fitting(rules, tuple(_conditions(rule) for rule in rules), {}, {})
+
+
+def _rules_for(use: Use, terms: Terms) -> tuple[Rule, ...]:
     purposes = _purposes(use)
     return tuple(
         rule
@@ -79,6 +97,14 @@ def _fitting(use: Use, terms: Terms) -> tuple[Rule, ...]:
         if purposes.intersection(rule.purposes)
         and (not rule.distributions or use.distribution in rule.distributions)
     )
+
+
+def _conditions(rule: Rule) -> tuple[tuple[int, Patterns], ...]:
+    """What narrows the rule, by its place in `_Said`."""
+    narrowing = _Said(
+        rule.features, rule.modalities, rule.fields, rule.contexts, rule.bases, rule.regions
+    )
+    return tuple((at, patterns) for at, patterns in enumerate(narrowing) if patterns)
 
 
 def _purposes(use: Use) -> set[Purpose]:
@@ -107,31 +133,39 @@ def _said(use: Use, given: Given) -> _Said:
     )
 
 
-def _holds(rule: Rule, said: _Said) -> bool:
-    return (
-        fits(rule.features, said.features)
-        and fits(rule.modalities, said.modality)
-        and fits(rule.fields, said.field)
-        and fits(rule.contexts, said.context)
-        and fits(rule.bases, said.base)
-        and fits(rule.regions, said.regions)
-    )
-
-
 def _silent_features(rules: tuple[Rule, ...], terms: Terms, given: Given) -> tuple[str, ...]:
-    """The features that no rule for this question speaks of."""
+    """The features that no rule speaks of that holds here. A rule that does not hold says nothing:
+    otherwise a further denial, for another case, would break the silence of this one."""
     spoken = [rule.features for rule in rules if rule.features]
     return tuple(
         word
         for word in (plain(feature) for feature in given.features)
         if word not in ORDINARY
         and not any(word.startswith(output) for output in terms.outputs)
-        and not any(word.startswith(plain(feature)) for feature in terms.features)
+        and not is_own_feature(terms, word)
         and not any(fits(patterns, (word,)) for patterns in spoken)
     )
 
 
-def _part(use: Use, terms: Terms, rules: tuple[Rule, ...], silent: tuple[str, ...]) -> Part:
+def _days(terms: Terms, given: Given) -> int | None:
+    """How long we may keep such answers; what a provider keeps binds the provider."""
+    said = tuple(plain(feature) for feature in given.features)
+    limits = (limit for limit in terms.retention if limit.kept_by == "customer")
+    return min((each.days for each in limits if fits(each.features, said)), default=None)
+
+
+def is_own_feature(terms: Terms, feature: str) -> bool:
+    """Whether the terms were written for such a feature: a channel's own is no matter of others."""
+    return any(plain(feature).startswith(plain(each)) for each in terms.features)
+
+
+def _part(
+    use: Use,
+    terms: Terms,
+    rules: tuple[Rule, ...],
+    silent: tuple[str, ...],
+    days: int | None,
+) -> Part:
     spoken_of = {purpose for rule in rules for purpose in rule.purposes}
     if not _purposes(use) <= spoken_of:
         rules = ()
@@ -152,9 +186,9 @@ def _part(use: Use, terms: Terms, rules: tuple[Rule, ...], silent: tuple[str, ..
         obligations=tuple(names),
         families=families,
         name_prefixes=tuple(sorted({duty.name_prefix for duty in duties if duty.name_prefix})),
-        caps=smallest(caps_of(duty) for duty in duties),
+        caps=smallest(caps_of(duty) for duty in terms.obligations.values()),
         excluded_regions=_excluded(use, terms),
-        retention_days=min((limit.days for limit in terms.retention), default=None),
+        retention_days=days,
         fix=fix_for(ordered, families),
     )
 
@@ -165,7 +199,7 @@ def _silent_text(use: Use) -> str:
 
 def _excluded(use: Use, terms: Terms) -> tuple[str, ...]:
     """The regions that some rule for this question denies."""
-    rules = [rule for rule in _fitting(use, terms) if rule.level == Level.DENY]
+    rules = [rule for rule in _rules_for(use, terms) if rule.level == Level.DENY]
     named = {region for rule in rules for region in rule.regions if not rule.contexts}
     return tuple(sorted(region for region in named if region.isupper() and region[0] != "!"))
 

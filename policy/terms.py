@@ -9,9 +9,10 @@ Texts are not copied: an entry holds our own paraphrase, the place to read it, a
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
 
 from policy.clauses import (
@@ -25,8 +26,9 @@ from policy.clauses import (
     Retention,
     Review,
     Rule,
+    fits,
 )
-from policy.config import load_toml, parse
+from policy.config import load_toml, nearest, parse
 from policy.entry import Terms
 from policy.errors import BadInput
 
@@ -144,7 +146,7 @@ def _by_name(entries: tuple[Terms, ...]) -> dict[str, list[Terms]]:
 
 def _closeness(entry: Terms, model: str) -> tuple[int, date]:
     """The longer the pattern, the closer the fit."""
-    fitting = (len(each) for each in entry.models if fnmatchcase(model, each.lower()))
+    fitting = (len(each) for each in entry.models if fits((each,), (model,)) and each[0] != "!")
     return max(fitting, default=0), entry.effective
 
 
@@ -161,8 +163,9 @@ def file_name(offering: str) -> str:
 
 def load_register(extra: Path | None = None) -> Register:
     """Read the shipped entries and, from `extra`, those of the user's own agreements."""
-    own = _read_folder(extra) if extra is not None else ()
-    return Register(_read_folder(SHIPPED), own)
+    shipped = _read_folder(SHIPPED)
+    own = _read_folder(extra, before=tuple(shipped.values())) if extra is not None else {}
+    return Register(tuple(shipped.values()), tuple(own.values()))
 
 
 def read_terms(path: Path) -> Terms:
@@ -170,12 +173,17 @@ def read_terms(path: Path) -> Terms:
     return parse(Terms, load_toml(path), where=str(path))
 
 
-def _read_folder(folder: Path) -> tuple[Terms, ...]:
+def _read_folder(folder: Path, before: tuple[Terms, ...] = ()) -> dict[Path, Terms]:
+    """The entries of a folder, which may name versions that were read before it."""
     if not folder.is_dir():
-        raise BadInput("there is no such folder", where=str(folder))
+        raise BadInput(
+            "there is no such folder", where=str(folder), fix="Make it, or leave it out."
+        )
     entries = {path: read_terms(path) for path in sorted(folder.glob("*.toml"))}
     _refuse_contradictions(entries)
-    return tuple(entries.values())
+    _refuse_overlaps(entries)
+    _refuse_unknown_history(entries, before)
+    return entries
 
 
 def _refuse_contradictions(entries: Mapping[Path, Terms]) -> None:
@@ -197,3 +205,71 @@ def _refuse_contradictions(entries: Mapping[Path, Terms]) -> None:
                     where=str(path),
                     fix="Leave the host with one of them.",
                 )
+
+
+def _refuse_overlaps(entries: Mapping[Path, Terms]) -> None:
+    """On no day may two versions of one offering hold."""
+    files = {entry.label: path for path, entry in entries.items()}
+    for versions in _by_name(tuple(entries.values())).values():
+        for newer, older in pairwise(versions):
+            if older.until is None or older.until >= newer.effective:
+                raise BadInput(
+                    f"until = {older.until or 'nothing'} lets {older.label} hold beside "
+                    f"{newer.label}, which begins on {newer.effective}",
+                    where=str(files[older.label]),
+                    fix=f"Set until to the day before, {_day_before(newer.effective)}.",
+                )
+
+
+def _refuse_unknown_history(entries: Mapping[Path, Terms], before: tuple[Terms, ...]) -> None:
+    """What a version supersedes, and what it inherits, must be there."""
+    every = (*before, *entries.values())
+    labels = {entry.label for entry in every}
+    names = {entry.id for entry in every}
+    parents = {entry.id: entry.inherits for entry in every}
+    for path, entry in entries.items():
+        past = entry.supersedes
+        if past and not {past, f"{entry.id}@{past}"} & labels:
+            raise _unknown(
+                path,
+                "supersedes",
+                past,
+                [
+                    each.split("@")[-1]
+                    for each in labels
+                    if each.startswith(f"{entry.id}@") and each != entry.label
+                ],
+            )
+        for other in entry.inherits:
+            if other not in names:
+                raise _unknown(path, "inherits", other, sorted(names))
+        if entry.id in _ancestors(entry.inherits, parents):
+            raise BadInput(
+                f"inherits = {list(entry.inherits)} leads back to {entry.id}",
+                where=str(path),
+                fix="Leave one of them out.",
+            )
+
+
+def _ancestors(names: Iterable[str], parents: Mapping[str, tuple[str, ...]]) -> set[str]:
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += parents.get(name, ())
+    return found
+
+
+def _unknown(path: Path, key: str, value: str, known: list[str]) -> BadInput:
+    guess = nearest(value, known)
+    return BadInput(
+        f'{key} = "{value}" names no entry that is there',
+        where=str(path),
+        fix=f'Did you mean "{guess}"?' if guess else f"Add that entry, or leave {key} out.",
+    )
+
+
+def _day_before(day: date) -> date:
+    return date.fromordinal(max(1, day.toordinal() - 1))

@@ -296,7 +296,7 @@ cli.add_command(terms)
     "--cases",
     required=True,
     type=click.Path(path_type=Path),
-    help="JSON (or YAML, where PyYAML is installed): a list of cases.",
+    help="A JSON or YAML list of cases.",
 )
 @folder_option
 def decide(cases: Path, folder: Path) -> None:
@@ -307,7 +307,7 @@ def decide(cases: Path, folder: Path) -> None:
     from synth.terms_state import register_of
 
     today = datetime.now(UTC).date()
-    for answer in evaluate_cases(read_cases(cases), register_of(folder), today):
+    for answer in evaluate_cases(read_cases(cases), register_of(folder), today, where=str(cases)):
         click.echo(json.dumps(answer, ensure_ascii=False, default=str))
 
 

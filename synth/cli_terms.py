@@ -113,7 +113,7 @@ def due(within: int, folder: Path, as_json: bool) -> None:
     from policy.records import read_records
 
     register = _register(folder)
-    ends = due_of(read_records(folder), register.all(), _today(), timedelta(days=within))
+    ends = due_of(read_records(folder, register), register.all(), _today(), timedelta(days=within))
     if as_json:
         emit([one._asdict() for one in ends])
     else:

@@ -86,7 +86,7 @@ async def send(
     `deadline` is seconds of wall clock for the whole attempt; `now` is the wall clock, for
     Retry-After dates.
     """
-    permit.must_be(Action.COLLECT)
+    Permit.must_be(permit, Action.COLLECT)
     try:
         status, headers, body = await client.exchange(call.path, call.body, deadline)
     except httpx2.HTTPError as error:

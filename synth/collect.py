@@ -110,7 +110,7 @@ class _Stopped(Exception):  # noqa: N818 - it says what happened
 
 async def collect(collection: Collection, permit: Permit, stop: Stop) -> Summary:
     """Send what is to do. Raises what stopped the run, after what was in flight is settled."""
-    permit.must_be(Action.COLLECT)
+    Permit.must_be(permit, Action.COLLECT)
     run = _Run(collection, permit, stop)
     workers = min(collection.limits.concurrency, max(1, len(collection.plan.todo)))
     tasks = [asyncio.create_task(run.work()) for _ in range(workers)]

@@ -42,7 +42,7 @@ def drop_blocking(bench: Bench, folder: Path) -> tuple[Path, list[Group]]:
 
 
 def _write(folder: Path, dropped: set[tuple[str, str]], permit: Permit) -> Path:
-    permit.must_be(Action.FREEZE)
+    Permit.must_be(permit, Action.FREEZE)
     target = folder.with_name(folder.name + SUFFIX)
     partial = folder.with_name(f".{target.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)

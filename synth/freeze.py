@@ -91,7 +91,7 @@ def freeze(order: Order, permit: Permit) -> Frozen:
 
     Raises BadInput if no row passes, or if another dataset of that name exists.
     """
-    permit.must_be(Action.FREEZE)
+    Permit.must_be(permit, Action.FREEZE)
     splits = {split: _rows(order, split) for split in SPLITS}
     if not splits["train"]:
         raise BadInput(

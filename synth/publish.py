@@ -71,7 +71,7 @@ def publish(bench: Bench, parcel: Parcel) -> Path:
 def _write(
     bench: Bench, parcel: Parcel, card: str, manifest: dict[str, Any], permit: Permit
 ) -> Path:
-    permit.must_be(Action.PUBLISH)
+    Permit.must_be(permit, Action.PUBLISH)
     target = bench.project.home / "published" / parcel.name
     if target.exists():
         raise BadInput("it is published already", where=str(target), fix="choose another name")

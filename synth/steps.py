@@ -68,7 +68,7 @@ class Bench:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "register", register_of(self.project.folder))
-        object.__setattr__(self, "records", read_records(self.project.folder))
+        object.__setattr__(self, "records", read_records(self.project.folder, self.register))
 
     @property
     def today(self) -> date:

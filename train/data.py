@@ -72,7 +72,7 @@ class Dataset:
 
 def open_dataset(path: Path, permit: Permit, action: Action = Action.TRAIN) -> Dataset:
     """Check the permit, then every file against the manifest; an altered one is refused by name."""
-    permit.must_be(action)
+    Permit.must_be(permit, action)
     if not path.is_dir():
         raise BadInput(
             "there is no such dataset", where=str(path), fix="Run `spiritsafe freeze` first."

@@ -81,7 +81,7 @@ def evaluate(
     on_row: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Answer, score, and write out/evaluation.json; the same inputs are not judged twice."""
-    permit.must_be(Action.EVALUATE)
+    Permit.must_be(permit, Action.EVALUATE)
     dataset = open_dataset(dataset_dir, permit, Action.EVALUATE)
     inputs = _inputs(candidate, dataset, settings)
     if out and (before := read(out)) and before.get("inputs") == inputs:

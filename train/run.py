@@ -65,7 +65,7 @@ def train(
     clock: Callable[[], float] = time.monotonic,
 ) -> Run:
     """Open, tokenise, teach, write; every part of it may be interrupted and called again."""
-    permit.must_be(Action.TRAIN)
+    Permit.must_be(permit, Action.TRAIN)
     dataset = open_dataset(dataset_dir, permit)
     with boundary(out_dir):
         base = find_base(student.base, cache_dir)

@@ -49,17 +49,23 @@ def test_counts_of_rows_say_what_would_be_left(register: Register) -> None:
 @pytest.mark.parametrize(
     ("case", "said"),
     [
-        ({"purpos": "evaluate"}, 'unknown field "purpos". Did you mean "purpose"?'),
+        (
+            {"purpos": "evaluate"},
+            'unknown field "purpos" (value \'evaluate\'). Did you mean "purpose"?',
+        ),
         ({"purpose": "trian_general"}, 'purpose = "trian_general" is not known.'),
         ({"dist": "everyone"}, 'dist = "everyone" is not known'),
         ({"at": "yesterday"}, 'at = "yesterday" is no day'),
         ({"at": "2026-05-01", "now": "2026-04-01"}, "lies before the day of collection"),
         ({"off": [3]}, "holds 3, which names no offering"),
         ({"stage": "later"}, 'stage = "later" is no step'),
-        ({"permission": {"scope": ["everything"]}}, "has a scope that is not understood"),
+        (
+            {"permission": {"scope": ["everything"]}},
+            'permission: purposes[1] = "everything" cannot be used',
+        ),
         ({"ack": 3}, "says neither that there is one nor its scope"),
-        ({"name": ["a"]}, 'name = ["a"] is not one word'),
-        ({"context": {"mau": "many"}}, "holds 'many', which is no number"),
+        ({"name": ["a"]}, "name = ['a'] is not text"),
+        ({"context": {"mau": "many"}}, 'holds "many", which is no number'),
     ],
     ids=str,
 )

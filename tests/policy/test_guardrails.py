@@ -114,7 +114,7 @@ def test_without_rails_the_terms_are_left(register: Register) -> None:
         ("[offerings.a]\nhard = {usd_per_day = -1}", "offerings.a.hard.usd_per_day = -1 cannot"),
         (
             "[offerings.a]\nhard = {usd_per_day = 1}\nsoft = {usd_per_day = 2}",
-            "soft usd_per_day = 2.0 lies above hard usd_per_day = 1.0",
+            "offerings.a.soft.usd_per_day = 2.0 lies above hard.usd_per_day = 1.0",
         ),
     ],
 )

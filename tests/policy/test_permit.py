@@ -1,10 +1,13 @@
 import copy
+import dataclasses
 import pickle
 from collections.abc import Callable
 from datetime import date
+from typing import Any
 
 import pytest
 
+import policy.permit as permit_module
 from policy.decide import Decision, decide
 from policy.errors import PolicyDenied
 from policy.permit import WIDTH, Action, Permit, refusal, require
@@ -93,11 +96,120 @@ def test_a_blank_permit_is_worth_nothing() -> None:
         object.__new__(Permit).must_be(Action.TRAIN)
 
 
-def test_a_permit_whose_decision_was_swapped_is_worth_nothing() -> None:
+class Lookalike:
+    """Has the method and the fields, and proves nothing."""
+
+    __slots__ = ("_action", "_decision", "_seal")
+
+    def must_be(self, action: Action) -> None:
+        """Says yes to everything."""
+
+
+def _forged(**fields: object) -> Permit:
+    blank = object.__new__(Permit)
+    for name, value in fields.items():
+        object.__setattr__(blank, name, value)
+    return blank
+
+
+def _disguised() -> Permit:
+    lookalike: Any = Lookalike()
+    lookalike.__class__ = Permit
+    return _filled(lookalike)
+
+
+def _filled(blank: Any) -> Any:
+    object.__setattr__(blank, "_decision", decision_of("openai-api"))
+    object.__setattr__(blank, "_action", Action.TRAIN)
+    object.__setattr__(blank, "_seal", require(decision_of("deepseek-api"), Action.TRAIN)._seal)
+    return blank
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        Lookalike,
+        _disguised,
+        lambda: None,
+        lambda: "permit",
+        lambda: _forged(_decision=decision_of("deepseek-api"), _action=Action.TRAIN),
+        lambda: _forged(_decision=decision_of("deepseek-api"), _action="train", _seal=None),
+        lambda: _forged(_decision=decision_of("deepseek-api"), _action="train", _seal="0" * 64),
+        lambda: _filled(object.__new__(Permit)),
+    ],
+)
+def test_what_only_looks_like_a_permit_is_worth_nothing(forge: Callable[[], Any]) -> None:
+    with pytest.raises(PolicyDenied, match="not made by require"):
+        Permit.must_be(forge(), Action.TRAIN)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("_decision", lambda: decision_of("openai-api")),
+        ("_decision", lambda: decision_of("mistral-api")),
+        ("_decision", lambda: None),
+        ("_action", lambda: Action.PUBLISH),
+        ("_action", lambda: "sell"),
+        ("_seal", lambda: require(decision_of("mistral-api"), Action.TRAIN)._seal),
+    ],
+)
+def test_a_permit_that_was_tampered_with_is_worth_nothing(
+    name: str, value: Callable[[], object]
+) -> None:
     permit = require(decision_of("deepseek-api"), Action.TRAIN)
-    object.__setattr__(permit, "_decision", decision_of("openai-api"))
-    with pytest.raises(PolicyDenied):
+    object.__setattr__(permit, name, value())
+    for action in Action:
+        with pytest.raises(PolicyDenied, match="altered"):
+            permit.must_be(action)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("offering", "another"),
+        ("purpose", Purpose.TRAIN_COMPETING_GENERAL),
+        ("distribution", Distribution.WEIGHTS_PUBLIC),
+        ("level", Level.ALLOW_WITH),
+        ("obligations", ()),
+        ("date", "2020-01-01"),
+        ("reasons", ()),
+        ("fix", object()),
+    ],
+)
+def test_a_permit_dies_with_the_decision_that_was_altered_under_it(
+    field: str, value: object
+) -> None:
+    decision = decision_of("mistral-api" if field == "obligations" else "deepseek-api")
+    permit = require(decision, Action.TRAIN)
+    permit.must_be(Action.TRAIN)
+    decision.__dict__[field] = value
+    with pytest.raises(PolicyDenied, match="altered"):
         permit.must_be(Action.TRAIN)
+
+
+def test_nothing_of_the_module_seals_a_denial() -> None:
+    makers = [each for name, each in vars(permit_module).items() if name.startswith("_seal")]
+    for maker in makers:
+        made = maker() if maker is permit_module._sealer else maker
+        with pytest.raises(PolicyDenied):
+            made(decision_of("openai-api"), Action.TRAIN)
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        lambda permit: pickle.dumps(permit),
+        lambda permit: permit.__reduce_ex__(2),
+        lambda permit: dataclasses.replace(permit),
+        lambda permit: dataclasses.replace(permit, level=Level.ALLOW),
+        lambda permit: type(permit)(permit.decision, permit.action),
+        lambda permit: permit.__init__(permit.decision) or type(permit)(),
+    ],
+)
+def test_no_route_of_python_makes_a_second_permit(route: Callable[[Permit], object]) -> None:
+    with pytest.raises(TypeError):
+        route(require(decision_of("deepseek-api"), Action.TRAIN))
 
 
 def test_a_decision_whose_level_was_lowered_is_judged_by_its_reasons() -> None:

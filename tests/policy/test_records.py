@@ -161,12 +161,28 @@ def test_a_record_is_not_written_over_by_accident(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"by": None}, 'the key "by" is missing. Add "by".'),
+        ({"by": " "}, 'by = " " names no person. Write the name of who says so.'),
+        ({"on": "yesterday"}, 'on = "yesterday" cannot be used. Write a day, e.g. 2026-11-24.'),
+        ({"expires": None}, 'the key "expires" is missing. Add "expires".'),
+        (
+            {"purposes": ["evalute"]},
+            'purposes[1] = "evalute" cannot be used. Did you mean "evaluate"?',
+        ),
+        ({"reason": "ok"}, 'reason = "ok" cannot be used. Expected: Why, in a sentence'),
+        ({"terms_pin": "abc"}, 'terms_pin = "abc" cannot be used. Expected: The entry it was'),
+        (
+            {"kind": "attestation", "expires": date(2028, 11, 1)},
+            "expires = 2028-11-01 is too late: an attestation lasts 366 days at most",
+        ),
         ({"kind": "waiver"}, 'kind = "waiver" cannot be used'),
-        ({"purposes": []}, "acknowledgement has no scope; name its purposes"),
+        (
+            {"purposes": []},
+            "purposes = () is no scope, and a record of kind acknowledgement has one",
+        ),
         ({"expires": date(2020, 1, 1)}, "expires = 2020-01-01 lies before on"),
         ({"expires": date(2026, 11, 1) + LONGEST + timedelta(1)}, "lasts 366 days at most"),
         ({"document_sha256": "17"}, 'document_sha256 = "17" cannot be used'),
-        ({"kind": "acceptance"}, "an acceptance says how, and the terms_pin"),
+        ({"kind": "acceptance"}, "an acceptance says how, and of which terms_pin"),
         ({"expiry": "2027"}, 'unknown key "expiry" (value "2027"). Did you mean "expires"?'),
     ],
 )
@@ -210,3 +226,19 @@ def test_what_ends_soon_is_listed_the_most_urgent_first(register: Register) -> N
 def test_an_acceptance_pins_what_was_accepted() -> None:
     given = record(kind="acceptance", how="order_form", terms_pin=sha256(b"entry"), purposes=[])
     assert given.kind == Kind.ACCEPTANCE
+
+
+def test_a_record_about_what_is_not_registered_is_refused(
+    tmp_path: Path, register: Register
+) -> None:
+    """It would lift nothing, while somebody relies on it."""
+    write_record(tmp_path, record(offering="opnai-api"))
+    assert len(read_records(tmp_path)) == 1
+    with pytest.raises(BadInput, match=r'"opnai-api" is not in .* mean "openai-api"'):
+        read_records(tmp_path, register)
+
+
+def test_a_record_about_no_version_is_refused(tmp_path: Path, register: Register) -> None:
+    write_record(tmp_path, record(offering="openai-api@2020-01-01"))
+    with pytest.raises(BadInput, match=r"names a version .* There are: 2026-01-01, 2025-05-31"):
+        read_records(tmp_path, register)

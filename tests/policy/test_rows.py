@@ -138,3 +138,54 @@ def test_a_million_rows_take_less_than_three_seconds(register: Register) -> None
     assert judged.decision.level == Level.NEEDS_PERMISSION
     assert judged.rows == 1_000_000
     assert time.process_time() - started < 3
+
+
+def test_of_several_caps_the_lowest_counts_and_regions_add_up(register: Register) -> None:
+    names = ("llama-3.1@self-host", "qwen-2024@self-host", "llama-4-multimodal@self-host")
+    use = INTERNAL.model_copy(update={"region": "US"})
+    decision = decide_rows(use, register, [Origin(name, TODAY) for name in names], TODAY).decision
+    assert decision.caps == {"monthly_users": 100_000_000}
+    assert decision.excluded_regions == ("EU",)
+
+
+def test_a_cap_is_told_even_where_nothing_is_asked_yet(register: Register) -> None:
+    decision = decide_offering(INTERNAL, register, "kimi-k2@self-host", TODAY)
+    assert (decision.level, decision.obligations) == (Level.ALLOW, ())
+    assert decision.caps == {"monthly_revenue_usd": 20_000_000, "monthly_users": 100_000_000}
+
+
+@pytest.mark.parametrize(
+    ("offering", "features", "days"),
+    [
+        ("gemini-api", ("Grounding with Google Search",), 30),
+        ("gemini-api", (), None),
+        ("openai-api", (), None),  # what the provider keeps is the provider's own duty
+        ("aws-bedrock/nova", (), None),
+    ],
+)
+def test_only_what_we_must_delete_counts_as_our_retention(
+    register: Register, offering: str, features: tuple[str, ...], days: int | None
+) -> None:
+    row = Given(features=features)
+    decision = decide_offering(INTERNAL, register, offering, TODAY, given=row)
+    assert decision.retention_days == days
+
+
+def test_two_names_that_cannot_both_begin_are_denied_together(register: Register) -> None:
+    llama = register.find("llama-3.1@self-host", TODAY)
+    assert llama
+    duty = llama.obligations["llama_name_prefix"].model_copy(update={"name_prefix": "Acme"})
+    other = llama.model_copy(
+        update={
+            "id": "acme@self-host",
+            "obligations": {**llama.obligations, "llama_name_prefix": duty},
+        }
+    )
+    both = Register((llama, other))
+    rows = [Origin("llama-3.1@self-host", TODAY), Origin("acme@self-host", TODAY)]
+    public = INTERNAL.model_copy(update={"distribution": Distribution.WEIGHTS_PUBLIC})
+    decision = decide_rows(public, both, rows, TODAY).decision
+    assert decision.level == Level.DENY
+    assert decision.reasons[0].code == "no_name_satisfies_all"
+    assert decision.name_prefixes == ("Acme", "Llama")
+    assert decision.fix == "Leave out one of these offerings."

@@ -126,6 +126,8 @@ def test_what_could_not_be_read_says_so(register: Register) -> None:
         ("xai-enterprise", ["2026-08-14", "2025-08-01"]),
         ("meta-model-api", ["2026-08-21", "2025-08-25"]),
         ("phi-4@self-host", ["2025-01-08", "2024-12-13"]),
+        ("openai-api", ["2026-01-01", "2025-05-31"]),
+        ("openai-finetune", ["2026-01-01", "2025-05-31"]),
     ],
 )
 def test_the_history_of_terms_that_changed_is_kept(
@@ -155,6 +157,17 @@ def test_a_version_that_ended_ends_before_the_next_begins(register: Register) ->
         ("openai/gpt-4o", "openai-api"),
         ("openai/gpt-oss-20b", "gpt-oss@self-host"),
         ("nobody/nothing-7b", None),
+        ("openai/gpt-oss-120b:free", "gpt-oss@self-host"),
+        ("gpt-oss:20b", "gpt-oss@self-host"),
+        ("qwen3-max", None),
+        ("qwen/qwen-2.5-72b-instruct", "qwen-2024@self-host"),
+        ("deepseek-r1:70b", "deepseek-r1-distill-llama-70b@self-host"),
+        ("deepseek/deepseek-r1:free", "deepseek-r1@self-host"),
+        ("us.meta.llama3-1-70b-instruct-v1:0", "llama-3.1@self-host"),
+        ("us.meta.llama4-maverick-17b-instruct-v1:0", "llama-4-multimodal@self-host"),
+        ("us.anthropic.claude-sonnet-4-20250514-v1:0", "anthropic-api"),
+        ("codellama-34b-instruct", "llama-2@self-host"),
+        ("somebody/My-Llama-Thing", None),
         ("openrouter", None),
     ],
 )
@@ -265,12 +278,17 @@ def test_an_unknown_key_suggests_the_nearest_name() -> None:
 
 def test_a_misspelt_level_is_refused_with_the_levels() -> None:
     rules = [{**entry()["rules"][0], "level": "PERMIT"}]
-    assert 'rules[1].level = "PERMIT": is no level; the levels are ALLOW,' in refused(rules=rules)
+    assert 'rules[1].level = "PERMIT" is no level. The levels are ALLOW, ALLOW_WITH,' in refused(
+        rules=rules
+    )
 
 
 def test_a_rule_that_cites_no_known_clause_is_refused() -> None:
     rules = [{**entry()["rules"][0], "clauses": ["9.9"]}]
-    assert 'there is no clause "9.9"; there are: 4.2(3), 5.2-5.4' in refused(rules=rules)
+    assert (
+        'rules[1].clauses = "9.9" names no clause of this entry. There are: 4.2(3), 5.2-5.4.'
+        in refused(rules=rules)
+    )
 
 
 def test_allow_with_nothing_to_do_is_refused() -> None:
@@ -280,8 +298,8 @@ def test_allow_with_nothing_to_do_is_refused() -> None:
 
 def test_a_review_that_lasts_too_long_is_refused() -> None:
     review = entry()["review"] | {"expires": date(2028, 1, 1)}
-    assert "review = " in refused(review=review)
-    assert "1 to 90 days after on" in refused(review=review)
+    assert "review.expires = 2028-01-01 must be 1 to 90 days" in refused(review=review)
+    assert "Write 2027-02-22 at the latest" in refused(review=review)
 
 
 def test_a_document_without_a_public_address_is_refused() -> None:
@@ -301,7 +319,7 @@ def test_terms_that_end_before_they_begin_are_refused() -> None:
 
 
 def test_a_clause_about_sensitive_data_must_be_there() -> None:
-    assert 'there is no clause "9"' in refused(forbids_sensitive="9")
+    assert 'forbids_sensitive = "9" names no clause' in refused(forbids_sensitive="9")
 
 
 def test_the_same_clause_twice_is_refused() -> None:
@@ -322,6 +340,130 @@ def test_two_offerings_on_one_host_contradict(tmp_path: Path) -> None:
     (tmp_path / "b.toml").write_text(text.replace('id = "deepseek-api"', 'id = "other"'))
     with pytest.raises(BadInput, match=r'hosts = "api\.deepseek\.com" is already the host'):
         load_register(tmp_path)
+
+
+GUIDE = (Path(__file__).parents[2] / "docs/guides/terms.md").read_text(encoding="utf-8")
+ACME = GUIDE.split("```toml")[1].split("```")[0]
+
+
+def own_register(tmp_path: Path, old: str, new: str, **files: str) -> Register:
+    """A register with the guide's entry, one place of it changed, and further files."""
+    assert old in ACME
+    (tmp_path / "acme-inference.toml").write_text(ACME.replace(old, new, 1))
+    for name, text in files.items():
+        (tmp_path / f"{name}.toml").write_text(text)
+    return load_register(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "effective = 2026",
+            "effective = 'soon' #",
+            'effective = "soon" cannot be used. Write a day',
+        ),
+        (
+            'version = "2026-11-01"',
+            'version = "v1"',
+            'version = "v1" cannot be used. Expected: The',
+        ),
+        ('version = "2026-11-01"', 'version = "2026-13-45"', 'version = "2026-13-45" is no day. W'),
+        ("effective", 'supersedes = "2020-01-01"\neffective', 'supersedes = "2020-01-01" names no'),
+        ("effective", 'supersedes = "2026-11-01"\neffective', 'supersedes = "2026-11-01" is this'),
+        ("effective", 'inherits = ["nobody"]\neffective', 'inherits = "nobody" names no entry'),
+        ("effective", 'inherits = ["acme-inference"]\neffective', "leads back to acme-inference"),
+        ("effective", 'base_obligations = ["x"]\neffective', 'base_obligations = "x" names no obl'),
+        ("effective", 'stage = "beta"\neffective', 'stage = "beta" cannot be used. Input should'),
+        ('["api.acme.example"]', '["https://api.acme.example"]', "without https://"),
+        (
+            '["api.acme.example"]',
+            '"api.acme.example"',
+            "cannot be used. Write a list, in brackets.",
+        ),
+        ("https://acme.example/", "http://acme.example/", "begins with https://"),
+        ("https://acme.example/", "https://acme example/", "begins with https://"),
+        ("https://acme.example/legal/master-agreement", "https://", "begins with https://"),
+        ('["acme-*"]', '[""]', 'models[1] = "" cannot be used. Expected: Patterns'),
+        ('["acme-*"]', "[]", "models = [] cannot be used. Name at least one."),
+        (
+            '["acme_named"]',
+            '["acme_name"]',
+            'rules[2].obligations = "acme_name" names no obligation',
+        ),
+        (
+            '["3.2"]',
+            '["9"]',
+            'rules[1].clauses = "9" names no clause of this entry. There are: 3.2',
+        ),
+        ('clause = "3.4"', 'clause = "x"', 'obligations.acme_named.clause = "x" names no clause'),
+        ('ref = "3.4"', 'ref = "3.2"', 'clauses[2].ref = "3.2" stands there twice. Keep one'),
+        (
+            'document = "order-form"',
+            'document = "x"',
+            'clauses[1].document = "x" names no document',
+        ),
+        ('"ALLOW"', '"ALOW"', 'rules[1].level = "ALOW" is no level. Did you mean ALLOW?'),
+        (
+            '"ALLOW_WITH"',
+            '"ALLOW"',
+            'level = "ALLOW" has obligations or families. Write ALLOW_WITH',
+        ),
+        ('"train_classifier"', '"train_clasifier"', 'Did you mean "train_classifier"?'),
+        (
+            'features = ["*search*"]',
+            'regions = ["Bavaria"]',
+            'rules[3].regions = "Bavaria" is no re',
+        ),
+        (
+            "expires = 2027-02-22",
+            "expires = 2026-11-24",
+            "review.expires = 2026-11-24 must be 1 to 9",
+        ),
+        ("expires = 2027-02-22", "expires = 2027-02-23", "Write 2027-02-22 at the latest"),
+        ('by = "Ada Lovelace, general counsel"', 'by = " "', 'review.by = " " names no person'),
+        (
+            'confidence = "primary"',
+            'confidence = "sure"',
+            'review.confidence = "sure" cannot be used',
+        ),
+        (
+            "[review]",
+            "[[retention]]\ndays = -1\ntext = 'x'\nclause = '5'\n[review]",
+            "retention[1].days = -1 cannot be used",
+        ),
+    ],
+)
+def test_an_entry_that_is_not_sound_gets_one_line(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    with pytest.raises(BadInput) as caught:
+        own_register(tmp_path, old, new)
+    line = str(caught.value)
+    assert line.startswith(f"{tmp_path / 'acme-inference.toml'}: ")
+    assert said in line
+    assert "\n" not in line
+
+
+def test_on_no_day_do_two_versions_hold(tmp_path: Path) -> None:
+    newer = ACME.replace("2026-11-01", "2026-12-01")
+    with pytest.raises(
+        BadInput, match=r"acme-inference\.toml: until = nothing lets .* to the day b"
+    ):
+        own_register(tmp_path, "effective", "effective", newer=newer)
+    until = "until = 2026-12-01\neffective"
+    with pytest.raises(BadInput, match=r"until = 2026-12-01 lets .* day before, 2026-11-30"):
+        own_register(tmp_path, "effective", until, newer=newer)
+    until = "until = 2026-11-30\neffective"
+    found = own_register(tmp_path, "effective", until, newer=newer).history("acme-inference")
+    assert [each.version for each in found] == ["2026-12-01", "2026-11-01"]
+
+
+def test_a_file_from_windows_and_a_version_without_quotes_are_read(tmp_path: Path) -> None:
+    text = ACME.replace('"2026-11-01"', "2026-11-01", 1).replace("\n", "\r\n")
+    (tmp_path / "acme-inference.toml").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    found = load_register(tmp_path).find("acme-inference@2026-11-01", date(2026, 11, 24))
+    assert found
 
 
 def test_an_obligation_is_explained(register: Register) -> None:

@@ -297,3 +297,41 @@ def test_every_answer_can_be_followed(register: Register, case: dict[str, Any]) 
             assert reason["document"]
             assert reason["document_date"]
             assert reason["address"].startswith("https://")
+
+
+# The columns C, S, E, P and R of tables 1a and 1b, by row: A is ALLOW, W ALLOW_WITH, k NEEDS_ACK,
+# p NEEDS_PERMISSION, D DENY. Of rows with a footnote on families the student is of another family.
+PRINTED = """
+openai-api D k A k k | openai-finetune W W A k W | openai-chatgpt-consumer D D D D D
+anthropic-api D p A p p | claude-consumer D D k D D | gemini-api D k A k k
+google-consumer D D k D D | vertex D D D D D | vertex/preview-model D D D D D
+azure-openai D D D D D | microsoft-consumer D D D D D | aws-bedrock/nova D p A k p
+mistral-api W W A W W | xai-enterprise D p k p p | deepseek-api W A A W A
+meta-model-api D k A p k | qwen-studio D D D D D | dashscope D D D D D
+kimi-consumer D D k D k | kimi-api D D D D D | zai-api D D D D D | minimax-api D D D D D
+perplexity-api D D k D D | cohere-api D D D D D | together A A k A A | fireworks k k k k k
+openrouter A A A A A | groq D D D D D | replicate A A A A A
+llama-2@self-host D D A k D | llama-3@self-host D D A k D | llama-3.1@self-host W A A W W
+llama-3.2@self-host W A A W W | llama-3.3@self-host W A A W W | llama-4@self-host W A A W W
+qwen3@self-host A A A A A | qwen-2024@self-host W W A W W | tongyi-2023@self-host D D A k D
+gemma-3@self-host W W A A W | gemma-4@self-host A A A A A | deepseek-r1@self-host A A A A A
+deepseek-v2-licence@self-host W W A W W | gpt-oss@self-host A A A A A | phi-4@self-host A A A A A
+granite-4@self-host A A A A A | glm-5@self-host A A A A A | kimi-k2@self-host W A A A A
+minimax-m2@self-host W W A W W | minimax-m2.5@self-host W W A W W
+minimax-m2.7@self-host p p A p W | nemotron@self-host W W A W W
+"""
+LETTERS = {"A": ALLOW, "W": WITH, "k": ACK, "p": PERMISSION, "D": DENY}
+COLUMNS = ((C, INTERNAL), (S, INTERNAL), (E, INTERNAL), (P, "dataset_public"), (R, INTERNAL))
+
+
+@pytest.mark.parametrize("printed", PRINTED.replace("\n", "|").strip("|").split("|"))
+def test_the_tables_of_the_facts_hold_as_printed(register: Register, printed: str) -> None:
+    offering, *letters = printed.split()
+    for (purpose, dist), letter in zip(COLUMNS, letters, strict=True):
+        asked = row("", offering, purpose, "", dist=dist, base="qwen3-4b")
+        if offering == "openai-finetune":
+            asked["base"] = "gpt-4o-mini"
+        if offering in ("together", "fireworks", "openrouter", "groq", "replicate"):
+            asked["served"] = "qwen3-8b"
+        answer = evaluate(asked, register, TODAY, where="the tables")
+        assert answer["level"] == LETTERS[letter], (offering, purpose, answer["reasons"][0])
