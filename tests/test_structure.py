@@ -58,7 +58,7 @@ def is_gated(function: Function) -> bool:
     return "permit" in names and ast.unparse(first).startswith("Permit.must_be(permit, ")
 
 
-RISKY = {"post", "write_parquet", "copytree", "teach", "write_student"}
+RISKY = {"exchange", "post", "write_parquet", "copytree", "teach", "write_student"}
 """What sends, freezes, publishes or trains in the end, whoever asks for it."""
 
 
