@@ -1,5 +1,6 @@
 """People's words as evidence, from the command line: what they lift, and what they never lift."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,7 @@ def test_an_agreement_of_ones_own_is_shown_as_ones_own(bot: Path) -> None:
     text = shipped.read_text().replace('id = "deepseek-api"', 'id = "our-provider"')
     hosts = [line for line in text.splitlines() if line.startswith("hosts")]
     (bot / "terms").mkdir()
+    text = re.sub(r"^supersedes = .*\n", "", text, flags=re.MULTILINE)
     (bot / "terms" / "our-provider.toml").write_text(
         text.replace(hosts[0], 'hosts = ["llm.our.example"]')
     )
