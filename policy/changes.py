@@ -83,20 +83,11 @@ def _levels(before: Terms, after: Terms) -> Iterator[Change]:
 
 
 def _narrowed(terms: Terms) -> set[tuple[str, int]]:
-    return {(_condition(rule), int(rule.level)) for rule in terms.rules if rule.is_narrowed}
+    return {(_condition(rule), int(rule.level)) for rule in terms.rules if rule.narrowing}
 
 
 def _condition(rule: Rule) -> str:
-    parts = {
-        "features": rule.features,
-        "modalities": rule.modalities,
-        "fields": rule.fields,
-        "contexts": rule.contexts,
-        "bases": rule.bases,
-        "regions": rule.regions,
-    }
-    said = "; ".join(f"{name} {', '.join(held)}" for name, held in parts.items() if held)
-    return f"{', '.join(rule.purposes)} where {said}"
+    return f"{', '.join(rule.purposes)} where {rule.narrowing}"
 
 
 def _named(rule: tuple[str, int]) -> str:

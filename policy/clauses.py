@@ -213,16 +213,17 @@ class Rule(Section):
     """The answers may teach only students of these families; empty means any."""
 
     @property
-    def is_narrowed(self) -> bool:
-        """Whether more than purpose and distribution decide if it fits."""
-        return bool(
-            self.features
-            or self.modalities
-            or self.fields
-            or self.contexts
-            or self.bases
-            or self.regions
-        )
+    def narrowing(self) -> str:
+        """What decides beside purpose and distribution, in words; empty where nothing does."""
+        parts = {
+            "features": self.features,
+            "modalities": self.modalities,
+            "fields": self.fields,
+            "contexts": self.contexts,
+            "bases": self.bases,
+            "regions": self.regions,
+        }
+        return "; ".join(f"{name} {', '.join(held)}" for name, held in parts.items() if held)
 
     @model_validator(mode="after")
     def _level_fits(self) -> Self:

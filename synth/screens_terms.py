@@ -55,6 +55,7 @@ def terms_screen(register: Register, entry: Terms) -> str:
     lines += ["", "What they mean here"]
     for rule in entry.rules:
         where = f" ({', '.join(rule.distributions)})" if rule.distributions else ""
+        where += f" where {rule.narrowing}" if rule.narrowing else ""
         lines.append(f"  {rule.level.name}: {', '.join(rule.purposes)}{where}")
     if entry.notes:
         lines += ["", "Notes", *(f"  {note}" for note in entry.notes)]

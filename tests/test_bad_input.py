@@ -107,3 +107,36 @@ def test_check_says_what_it_would_cost_as_json(project: Path) -> None:
     found = json.loads(spiritsafe("check", project, "--json").out)
     assert found["decision"]["level"] == "ALLOW"
     assert found["estimate"]["usd"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.json", b"", "a.json: is not JSON"),
+        ("a.json", b"[" * 5000, "is nested too deeply"),
+        ("a.json", b'[{"id": "A", "off": "x", "off": "y"}]', 'the key "off" stands twice'),
+        ("a.json", b'[{"id": "A"}, {"id": "A"}]', 'a.json, case 2: id = "A" is also the id of'),
+        ("a.json", b'[{"id": "A", "off": "\\ud800"}]', "holds half of a surrogate pair"),
+        ("a.json", b'[{"id": "A"}, {"id": "B", "ack": {"scpoe": []}}]', "case B: ack: unknown key"),
+        ("a.json", b'[{"off": ["openai-api x0"]}]', "case 1: off = ['openai-api x0'] counts \"0\""),
+        ("a.yaml", b"- {[a]: 1}\n", "has a key that is no word, line 1"),
+        ("a.yaml", b"- &a {id: A, off: [*a]}\n", "is not YAML"),
+    ],
+)
+def test_a_list_of_cases_that_cannot_be_used(
+    tmp_path: Path, name: str, content: bytes, said: str
+) -> None:
+    """Nothing is answered before all of it is understood."""
+    (tmp_path / name).write_bytes(content)
+    done = spiritsafe("decide", "--cases", tmp_path / name, code=2)
+    (told,) = done.err.splitlines()
+    assert said in told
+    assert done.out == ""
+
+
+def test_a_list_of_cases_from_windows_is_answered_line_by_line(tmp_path: Path) -> None:
+    case = b"- {id: %s, off: openai-api, purpose: evaluate, dist: internal}\r\n"
+    (tmp_path / "a.yaml").write_bytes(b"\xef\xbb\xbf" + case % b"A" + case % b"B")
+    done = spiritsafe("decide", "--cases", tmp_path / "a.yaml", "--project", tmp_path)
+    answers = [json.loads(each) for each in done.out.splitlines()]
+    assert [(each["id"], each["level"]) for each in answers] == [("A", "ALLOW"), ("B", "ALLOW")]
