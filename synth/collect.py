@@ -124,6 +124,7 @@ class _Run:
         self.queue = deque(collection.plan.todo)
         self.attempts = dict(collection.plan.attempts)
         self.failed_in_a_row = 0
+        self.tier = str(collection.sampling.extra.get("service_tier", ""))
         self.limiter = Limiter(collection.limits, collection.chance)
         self.pace = Pace(self.limiter, collection.monotonic)
         self.quota = RetryQuota(collection.monotonic())
@@ -207,7 +208,9 @@ class _Run:
     async def _attempt(self, call: Call, *, first: bool = False) -> Reply:
         """One attempt, from the reserve to the durable outcome."""
         its = self.its
-        reserve = its.price.cost_nano(call.prompt_tokens, its.sampling.max_tokens)
+        reserve = its.price.reserve_nano(
+            call.prompt_tokens, its.sampling.max_tokens, tier=self.tier, at=its.clock()
+        )
         ticket = self.limiter.ticket(call.prompt_tokens, its.sampling.max_tokens)
         attempt = await self._begin(call, reserve, ticket, first)
         try:
@@ -283,7 +286,7 @@ class _Run:
                 model=its.teacher.model,
                 decision=decision.digest,
                 terms_pin=decision.terms_pin,
-                prices=its.price.source,
+                prices=its.price.named,
                 reserve_nano=reserve,
             )
         )
@@ -363,7 +366,13 @@ class _Run:
         if usage is None or usage.estimated:
             return Usage(estimated=True), reserve
         cost = self.its.price.cost_nano(
-            usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            usage.cached_tokens,
+            written_tokens=usage.cache_write_tokens,
+            tier=result.service_tier if isinstance(result, Completion) else self.tier,
+            served=result.served_model,
+            at=self.its.clock(),
         )
         return usage, cost
 

@@ -22,7 +22,11 @@ DEPTH = 0.03  # how far below the rate the cubic starts
 ENOUGH = 16  # requests between two refusals that measure a rate
 RECENT = 2.0  # seconds over which the rate before the first refusal is taken
 DIP = 1.0  # seconds
-MANY = 0.3  # share of refusals that a lowered limit causes, and chance does not
+FLOOR = 0.1  # requests a second
+SHORT = 0.1  # seconds
+CHANCE = 300  # requests for which refusals are taken for chance
+MANY = 0.15  # share of refusals from which on a lower limit is tried
+SHORTEST, LONGEST = 10.0, 300.0  # seconds to the plateau; twice as long after each measure that agrees
 
 
 @dataclass(slots=True)
@@ -45,6 +49,10 @@ class RateFinder:
         self._last: _Empty | None = None
         self._doubt: tuple[_Empty, int] | None = None
         self._doubt_at = 0
+        self._least = FLOOR
+        self._lowered: tuple[int, float, float] | None = None
+        self._chance_until = 0
+        self._agreed = 0
         self._middle = 0.0
         self._age = 0.0
         self._dip_until = 0.0
@@ -75,9 +83,11 @@ class RateFinder:
         self._room = min(self._room, 1.0)
         self._at = max(self._at, until)
 
-    def refused(self, number: int, sent: float, now: float) -> None:
+    def refused(self, number: int, sent: float, now: float, asked: float | None) -> None:
         """The `number`th request of the run was refused. Those that were on the way when the rate
-        was cut say nothing new about it."""
+        was cut say nothing new about it. A server that asks for a short wait bears about one request
+        in that time."""
+        self._least = 1 / max(asked, 0.01) if asked and asked <= SHORT else FLOOR
         empty = _Empty(sent, number - self._refused)
         self._refused += 1
         before = self._last
@@ -103,7 +113,7 @@ class RateFinder:
         count, seconds = empty.admitted - before.admitted, empty.at - before.at
         if not self.measured:
             if count < ENOUGH:  # still too fast to measure: the bucket stays empty
-                self._restart(self.rate * CUT, now)
+                self._restart(max(self.rate * CUT, self._least), now)
             else:
                 self._measure(empty, before, now)
             return
@@ -119,26 +129,37 @@ class RateFinder:
         first = self._first or before
         whole = (empty.admitted - first.admitted) / (empty.at - first.at)
         if abs(whole - count / seconds) * seconds > 3 + 0.04 * count:
-            self._first, whole = before, count / seconds
+            self._first, whole, self._agreed = before, count / seconds, 0
+        self._agreed += 1
         self.measured, self._middle, self._doubt = True, whole, None
         self._last = empty
         self._restart(whole * (1 - DEPTH), now)
 
     def _doubts(self, empty: _Empty, number: int, now: float) -> None:
-        """There was room: chance, or a lower limit. Many tell one from the other."""
+        """There was room: chance, or a lower limit. If a lower rate is refused no less, chance."""
+        self._dip_until = now + DIP
+        if number < self._chance_until:
+            return
         if self._doubt is None or number - self._doubt_at > 4 * ENOUGH:
             self._doubt = (empty, self._refused - 1)
         self._doubt_at = number
-        self._dip_until = now + DIP
         since, refused = self._doubt
         refusals = self._refused - refused
         admitted, seconds = empty.admitted - since.admitted, empty.at - since.at
-        if refusals < 3 or refusals < MANY * (refusals + admitted):
+        share = refusals / (refusals + admitted)
+        if refusals < 3 or share < MANY:
             return
+        self._doubt, before = None, self._lowered
+        if before and number - before[0] < 6 * ENOUGH and share > 0.7 * before[2]:
+            self._lowered, self._chance_until = None, number + CHANCE
+            self._middle = before[1]
+            self._restart(self._middle * (1 - DEPTH), now)
+            return
+        self._lowered = (number, self._middle, share)
         self._first = self._last = empty
-        self._doubt, self.measured = None, False
+        self.measured, self._agreed = False, 0
         found = admitted / seconds if admitted >= ENOUGH else self.rate * CUT
-        self._restart(min(found, self.rate * CUT), now)
+        self._restart(max(min(found, self.rate * CUT), self._least), now)
 
     def _restart(self, rate: float, now: float) -> None:
         self.rate, self._age = rate, 0.0
@@ -154,7 +175,9 @@ class RateFinder:
             self.rate *= GROWTH ** min(step, 1.0)
             return
         self._age += step
-        plateau = min(max(PROBE / self._middle, 20.0), 300.0)
+        plateau = min(
+            max(PROBE / self._middle, 2 * SHORTEST), LONGEST, SHORTEST * 2.0 ** min(self._agreed, 9)
+        )
         self.rate = self._middle * (1 + DEPTH * (self._age / plateau - 1) ** 3)
 
     def _current(self, now: float) -> float:

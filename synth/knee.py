@@ -9,6 +9,7 @@ Source: github.com/Netflix/concurrency-limits, AIMDLimit.java, Gradient2Limit.ja
 """
 
 BACKOFF = 0.9
+WAVE = 3  # refusals of requests that were out together
 QUEUED = 2.5  # times the best latency, from which on requests are thought to queue
 RARELY = 1000  # answers between two tries of one more, at a server that limits concurrency
 
@@ -22,6 +23,7 @@ class Knee:
         self._patience = 1.0
         self._answers = 0
         self._cut_at = float("-inf")
+        self._row = 0
         self._restoring = False
         self._best = 0.0
         self._window: list[float] = []
@@ -45,15 +47,19 @@ class Knee:
     def refused(self, sent: float, now: float, in_flight: int, busy: bool) -> None:
         """A refusal that no known rate explains; `busy` if the server said so (503, 529)."""
         self._restoring = False
-        if in_flight + 2 >= int(self.limit) and sent > self._cut_at:
-            self._patience = min(self._patience * 4, max(1.0, RARELY / self.limit))
+        fresh, bound = sent > self._cut_at, in_flight + 2 >= int(self.limit)
+        if fresh:
+            self._cut_at, self._row = now, 0
+            if bound:
+                self._patience = min(self._patience * 4, max(1.0, RARELY / self.limit))
+        self._row += 1
         self._answers = 0
+        if not (busy or bound or self._row >= WAVE):
+            return  # one refusal with room to spare is a matter of the rate
         kept = max(1.0, min(self.limit, in_flight))
-        if busy and sent > self._cut_at:
+        if busy and fresh:
             kept = max(1.0, kept * BACKOFF)
         self.limit = min(self.limit, kept)
-        if sent > self._cut_at:
-            self._cut_at = now
 
     def restart(self) -> None:
         """After an outage: one, then two, then four."""

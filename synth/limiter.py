@@ -11,7 +11,7 @@ a Retry-After holds all; an outage opens the breaker (retries.py). The strictest
 """
 
 import random
-from collections import deque
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -28,7 +28,7 @@ ROUNDING = 1e-6  # seconds; a wait below it is the error of a float
 FIRST, FIRST_PER_SECOND = 1, 8.0  # in flight until a first reply tells the limits
 OPENING = 2000.0  # requests a second by which the number in flight grows after it
 OVERTAKEN = 0.05  # seconds; requests sent closer together may arrive in another order
-CROWD = 16  # requests; more of them are not counted further than four times that
+KEPT_TIMES = 20_000
 STORM = 0.2  # share of refusals from which on a refusal says nothing about its request
 
 
@@ -83,7 +83,7 @@ class Limiter:
         self._tokens = _Ceiling(limits.tokens_per_minute)
         self._flying: dict[int, Ticket] = {}
         self._number = 0
-        self._times: deque[float] = deque(maxlen=20_000)
+        self._times: list[float] = []
         self._start: float | None = None
         self._heard: tuple[float, int] | None = None
         self._answers = 0
@@ -124,6 +124,8 @@ class Limiter:
             self._start = now
         self._number += 1
         self._times.append(now)
+        if len(self._times) > KEPT_TIMES:
+            del self._times[: KEPT_TIMES // 2]
         ticket.number, ticket.sent, ticket.answers = self._number, now, self._answers
         ticket.costs = self._costs(ticket)
         for mirror, cost in zip(self._mirrored, ticket.costs, strict=True):
@@ -187,7 +189,7 @@ class Limiter:
         if not explained:
             self.knee.refused(ticket.sent, now, len(self._flying), busy)
             if not busy:
-                self.finder.refused(ticket.number, ticket.sent, now)
+                self.finder.refused(ticket.number, ticket.sent, now, asked)
         if asked:
             self.hold(now + asked)
         if self.breaker.open:
@@ -265,16 +267,8 @@ class Limiter:
 
     def _crowd(self, ticket: Ticket) -> int:
         """How many went out so close to a request that they may have overtaken it."""
-        last = len(self._times) - 1
-        place = last - (self._number - ticket.number)
-        count, most = 0, 4 * CROWD
-        for step in (-1, 1):
-            other = place + step
-            while 0 <= other <= last and abs(self._times[other] - ticket.sent) < OVERTAKEN:
-                count, other = count + 1, other + step
-                if count >= most:
-                    return count
-        return count
+        times = self._times
+        return bisect(times, ticket.sent + OVERTAKEN) - bisect(times, ticket.sent - OVERTAKEN) - 1
 
     def _meet(self, ticket: Ticket, limit: Limit, now: float) -> None:
         """A limit is stated for the first time."""

@@ -7,14 +7,15 @@ So one bucket is kept for each of these readings, all of them are told the same 
 that predicts `remaining` best is believed.
 
 Requests sent together arrive in any order, and a header may lie once. So single numbers change nothing:
-of eight replies the third lowest is the correction. A refusal is believed at once.
+of eight replies the second lowest is the correction, and the more they scatter, the more room is kept.
+A refusal is believed at once.
 """
 
 from dataclasses import dataclass, field
 
 from synth.rate_headers import Limit
 
-WINDOW, LOW = 8, 2  # replies that make one correction, and the place of it in their order
+WINDOW, LOW = 8, 1  # replies that make one correction, and the place of it in their order
 PATIENCE = 2.0  # seconds, after which three replies make one too
 ANSWERED, REFUSED, LOST = "answered", "refused", "lost"
 _READINGS = ("refunded", "used", "kept", "at_end")
@@ -42,6 +43,7 @@ class _Reading:
     corrected: float = 0.0
     window: list[float] = field(default_factory=list)
     since: float = 0.0
+    scatter: float = 0.0
 
     def at_admission(self, cost: Cost) -> float:
         """What the provider takes when it lets a request in."""
@@ -71,6 +73,8 @@ class _Reading:
         middle = window[1:-1]
         self.error += 0.25 * (min(abs(sum(middle) / len(middle)), most) - self.error)
         by = window[LOW if count == WINDOW else 0]
+        scatter = min(window[count // 2] - window[0], most / 8)
+        self.scatter += 0.25 * (scatter - self.scatter)
         self.level += by
         self.corrected += by
         window.clear()
@@ -162,7 +166,7 @@ class Mirror:
         left = min(limit.remaining, self.limit)
         self.capacity = max(self.capacity, left)
         self._boost = max(1.0, self._boost * 0.999)
-        if crowd > max(4.0, self.capacity / self._unit / 16):
+        if crowd * self._unit > max(4 * self._unit, self.capacity / 32, 0.2 * self.rate):
             return
         if len(cost.marks) == len(self._readings):
             for one, mark in zip(self._readings, cost.marks, strict=True):
@@ -204,8 +208,9 @@ class Mirror:
     def _margin(self) -> float:
         """Room kept free: for what we do not know of the bucket, and of the requests that are out,
         and more after a refusal."""
-        unknown = 2 * self._best.error + 2 * self._spread * max(0, self._out) ** 0.5
-        return min(unknown + self._boost * self._unit, self.capacity / 8)
+        best = self._best
+        unknown = 2 * best.error + 2 * best.scatter + 2 * self._spread * max(0, self._out) ** 0.5
+        return min(unknown + self._boost * self._unit, self.capacity / 4)
 
     def _used_level(self, reading: _Reading) -> float:
         return next(
@@ -235,10 +240,11 @@ class Mirror:
             self._best = order[0]
         if self._seen >= _PRUNE_AFTER:
             best, kept = self._best, "used" if self._best.charge == "at_end" else ""
+            clear = 4 * best.error + self._unit
             self._readings = [
                 one
                 for one in self._readings
-                if one is best or (one.charge == kept and one.by_reply == best.by_reply)
+                if one.error < clear or (one.charge == kept and one.by_reply == best.by_reply)
             ]
 
     def _propose(self, limit: Limit) -> None:

@@ -120,9 +120,10 @@ def _guessed(window: str, limit: float, remaining: float | None, reset: float | 
     return MINUTE
 
 
+@lru_cache(maxsize=1024)
 def _number(text: str) -> float | None:
     # The IETF draft allows `100, 100;w=60`: the first is the limit in force.
-    first = re.split("[,;]", text, maxsplit=1)[0].strip()
+    first = text.partition(",")[0].partition(";")[0].strip()
     return float(first) if _NUMBER.fullmatch(first) else None
 
 
@@ -145,8 +146,13 @@ def _reset(text: str, now: float) -> float | None:
 
 
 def _server_time(date: str, now: float) -> float:
+    server = _date(date)
+    return now if server is None or abs(server - now) <= _SKEW else server
+
+
+@lru_cache(maxsize=64)
+def _date(text: str) -> float | None:
     try:
-        server = email.utils.parsedate_to_datetime(date).timestamp()
+        return email.utils.parsedate_to_datetime(text).timestamp()
     except (ValueError, OverflowError, OSError, TypeError, IndexError):
-        return now
-    return server if abs(server - now) > _SKEW else now
+        return None

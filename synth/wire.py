@@ -50,6 +50,8 @@ class Usage:
     reasoning_tokens: int = 0
     estimated: bool = False
     """True where the reply had no usable usage and the reserve was taken instead."""
+    cache_write_tokens: int = 0
+    """Part of the prompt tokens: written to the provider's cache, which some bill dearer."""
 
 
 @dataclass(frozen=True, slots=True)
