@@ -1,11 +1,13 @@
-"""How close to a provider's limits, with how many refusals, beside other clients. One run, one table.
+"""How close to a provider's limits, with how many refusals, beside other clients. One run, one
+table.
 
     python benchmarks/limits.py [--seconds 60] [--peers] [--curator PYTHON]
 
-The server (tests/rate_server.py) enforces 3,000 requests or 500,000 tokens a minute by token bucket
-with a burst of 10 seconds and counts by itself. "allowed" is the share of what its bucket let through
-in the whole run, the burst included; "second half" the share of the bare rate after half the run.
-Without headers it says neither limits nor Retry-After: the rate is found in the first half.
+The server (tests/rate_server.py) enforces 3,000 requests or 500,000 tokens a minute by token
+bucket with a burst of 10 seconds and counts by itself. "allowed" is the share of what its bucket
+let through in the whole run, the burst included; "second half" the share of the bare rate after
+half the run. Without headers it says neither limits nor Retry-After: the rate is found in the
+first half.
 """
 
 import argparse
@@ -220,7 +222,9 @@ def main() -> None:
         for who, client in clients:
             seconds = given.seconds if headers else 2 * given.seconds
             line = cell(client, limit, headers, wanted, seconds)
-            print(f"{name:<15} {'yes' if headers else 'no':<8}{wanted:>6}  {who:<8}{line}", flush=True)
+            print(
+                f"{name:<15} {'yes' if headers else 'no':<8}{wanted:>6}  {who:<8}{line}", flush=True
+            )
 
 
 if __name__ == "__main__":

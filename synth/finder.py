@@ -15,18 +15,23 @@ dips for a second, and only if many follow the limit is thought to have changed.
 from collections import deque
 from dataclasses import dataclass
 
-CUT = 0.7
+CUT, SOFT_CUT = 0.7, 0.9
+FEW = 4  # requests between two refusals, below which the rate is cut hard
 GROWTH = 1.15  # a second, or a request if those are rarer
 PROBE = 1000.0  # answers from a refusal to the plateau; the next refusal comes after about two
 DEPTH = 0.03  # how far below the rate the cubic starts
 ENOUGH = 16  # requests between two refusals that measure a rate
 RECENT = 2.0  # seconds over which the rate before the first refusal is taken
-DIP = 1.0  # seconds
+DIP = 0.5  # seconds
 FLOOR = 0.1  # requests a second
-SHORT = 0.1  # seconds
-CHANCE = 300  # requests for which refusals are taken for chance
-MANY = 0.15  # share of refusals from which on a lower limit is tried
-SHORTEST, LONGEST = 10.0, 300.0  # seconds to the plateau; twice as long after each measure that agrees
+LOWERED = 3  # times in a row, after which refusals that go on are chance
+CHANCE = 1000  # requests for which refusals are taken for chance
+REGAIN = 1.1  # of the rate before, where chance was mistaken for a lower limit
+SEVERAL, MANY = 5, 0.04  # refusals, and their share, from which on a lower limit is tried
+SHORTEST, LONGEST = (
+    10.0,
+    300.0,
+)  # seconds to the plateau; twice as long after each measure that agrees
 
 
 @dataclass(slots=True)
@@ -49,8 +54,8 @@ class RateFinder:
         self._last: _Empty | None = None
         self._doubt: tuple[_Empty, int] | None = None
         self._doubt_at = 0
-        self._least = FLOOR
-        self._lowered: tuple[int, float, float] | None = None
+        self._lowered: list[int] = []
+        self._high = 0.0
         self._chance_until = 0
         self._agreed = 0
         self._middle = 0.0
@@ -83,11 +88,9 @@ class RateFinder:
         self._room = min(self._room, 1.0)
         self._at = max(self._at, until)
 
-    def refused(self, number: int, sent: float, now: float, asked: float | None) -> None:
+    def refused(self, number: int, sent: float, now: float) -> None:
         """The `number`th request of the run was refused. Those that were on the way when the rate
-        was cut say nothing new about it. A server that asks for a short wait bears about one request
-        in that time."""
-        self._least = 1 / max(asked, 0.01) if asked and asked <= SHORT else FLOOR
+        was cut say nothing new about it."""
         empty = _Empty(sent, number - self._refused)
         self._refused += 1
         before = self._last
@@ -110,18 +113,23 @@ class RateFinder:
         self._recent.clear()
 
     def _judge(self, empty: _Empty, before: _Empty, number: int, now: float) -> None:
+        if number < self._chance_until:
+            self._dip_until = now + DIP
+            return
         count, seconds = empty.admitted - before.admitted, empty.at - before.at
-        if not self.measured:
-            if count < ENOUGH:  # still too fast to measure: the bucket stays empty
-                self._restart(max(self.rate * CUT, self._least), now)
+        if self.measured:
+            had_room = self._middle * seconds - count > 2 + 0.05 * count
+            if count < ENOUGH or had_room:
+                self._doubts(empty, number, now)
             else:
                 self._measure(empty, before, now)
-            return
-        had_room = self._middle * seconds - count > 2 + 0.05 * count
-        if count < ENOUGH or had_room:
-            self._doubts(empty, number, now)
-        else:
+        elif count >= ENOUGH:
             self._measure(empty, before, now)
+        elif count >= FEW:
+            self._restart(self.rate * SOFT_CUT, now)
+        else:  # much too fast: the bucket stays empty
+            self._last = empty
+            self._restart(self.rate * CUT, now)
 
     def _measure(self, empty: _Empty, before: _Empty, now: float) -> None:
         """By the longest time over which the limit was the same."""
@@ -136,10 +144,8 @@ class RateFinder:
         self._restart(whole * (1 - DEPTH), now)
 
     def _doubts(self, empty: _Empty, number: int, now: float) -> None:
-        """There was room: chance, or a lower limit. If a lower rate is refused no less, chance."""
+        """There was room: chance, or a lower limit. What a third of the rate does not cure is chance."""
         self._dip_until = now + DIP
-        if number < self._chance_until:
-            return
         if self._doubt is None or number - self._doubt_at > 4 * ENOUGH:
             self._doubt = (empty, self._refused - 1)
         self._doubt_at = number
@@ -147,19 +153,21 @@ class RateFinder:
         refusals = self._refused - refused
         admitted, seconds = empty.admitted - since.admitted, empty.at - since.at
         share = refusals / (refusals + admitted)
-        if refusals < 3 or share < MANY:
+        if refusals < SEVERAL or share < MANY:
             return
-        self._doubt, before = None, self._lowered
-        if before and number - before[0] < 6 * ENOUGH and share > 0.7 * before[2]:
-            self._lowered, self._chance_until = None, number + CHANCE
-            self._middle = before[1]
-            self._restart(self._middle * (1 - DEPTH), now)
+        self._doubt = None
+        if not self._lowered or number - self._lowered[-1] > 6 * ENOUGH:
+            self._lowered, self._high = [], self._middle
+        self._lowered.append(number)
+        if len(self._lowered) > LOWERED:
+            self._lowered, self._chance_until, self.measured = [], number + CHANCE, True
+            self._middle = self._high * REGAIN
+            self._restart(self._middle, now)
             return
-        self._lowered = (number, self._middle, share)
         self._first = self._last = empty
         self.measured, self._agreed = False, 0
         found = admitted / seconds if admitted >= ENOUGH else self.rate * CUT
-        self._restart(max(min(found, self.rate * CUT), self._least), now)
+        self._restart(max(min(found, self.rate * CUT), FLOOR), now)
 
     def _restart(self, rate: float, now: float) -> None:
         self.rate, self._age = rate, 0.0

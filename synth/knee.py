@@ -1,9 +1,10 @@
 """How many requests at once: up to what the user allows, less where the server refuses or queues.
 
 Refusals (AIMD, as Netflix's concurrency-limits recommends for clients): what is in flight beside a
-refused request is what the server bears. Latency (the idea of its Gradient2): where answers take much
-longer than at the best of times, requests wait in a queue of the server, and as many as it answers in
-that best time are enough. A cut that makes nothing faster is taken back: then the answers are long.
+refused request is what the server bears. Latency (the idea of its Gradient2): where answers take
+much longer than at the best of times, requests wait in a queue of the server, and as many as it
+answers in that best time are enough. A cut that makes nothing faster is taken back: then the
+answers are long.
 
 Source: github.com/Netflix/concurrency-limits, AIMDLimit.java, Gradient2Limit.java, README.
 """
@@ -11,6 +12,7 @@ Source: github.com/Netflix/concurrency-limits, AIMDLimit.java, Gradient2Limit.ja
 BACKOFF = 0.9
 WAVE = 3  # refusals of requests that were out together
 QUEUED = 2.5  # times the best latency, from which on requests are thought to queue
+WINDOW = 64  # answers whose mean latency is one figure
 RARELY = 1000  # answers between two tries of one more, at a server that limits concurrency
 
 
@@ -28,7 +30,7 @@ class Knee:
         self._best = 0.0
         self._window: list[float] = []
         self._window_at = 0.0
-        self._before_cut: tuple[float, float] | None = None
+        self._before_cut: tuple[float, float, float] | None = None
 
     def answered(self, now: float, seconds: float, in_flight: int) -> None:
         """An answer came after `seconds`, with `in_flight` others still out."""
@@ -67,21 +69,23 @@ class Knee:
         self._window.clear()
 
     def _watch(self, now: float, seconds: float) -> None:
+        if self._before_cut and now - seconds < self._before_cut[2]:
+            return  # it was in the queue already
         if not self._window:
             self._window_at = now - seconds
         self._window.append(seconds)
-        if len(self._window) < max(32, int(self.limit)):
+        if len(self._window) < WINDOW:
             return
         mean = sum(self._window) / len(self._window)
         rate = len(self._window) / max(now - self._window_at, mean, 1e-9)
         self._window.clear()
         if self._before_cut:
-            limit, latency = self._before_cut
+            limit, latency, _ = self._before_cut
             self._before_cut = None
             if mean > latency * 0.85:
                 self._best, self.limit = mean, min(self.ceiling, max(self.limit, limit))
         self._best = min(mean, self._best * 1.01) if self._best else mean
         wanted = max(1.0, 2 * rate * self._best)
         if mean > QUEUED * self._best and wanted < self.limit * BACKOFF:
-            self._before_cut = (self.limit, mean)
+            self._before_cut = (self.limit, mean, now)
             self.limit = wanted

@@ -6,8 +6,9 @@
     limiter.answered(ticket, now, limits, used) | refused(...) | lost(...) | withdrawn(...)
 
 Limits told in [limits] are ceilings of ours; those that the provider's headers state are mirrored;
-a rate that it keeps to itself is found (finder.py); the number in flight follows the server (knee.py);
-a Retry-After holds all; an outage opens the breaker (retries.py). The strictest of them wins.
+a rate that it keeps to itself is found (finder.py); the number in flight follows the server
+(knee.py); a Retry-After holds all; an outage opens the breaker (retries.py). The strictest of them
+wins.
 """
 
 import random
@@ -189,7 +190,7 @@ class Limiter:
         if not explained:
             self.knee.refused(ticket.sent, now, len(self._flying), busy)
             if not busy:
-                self.finder.refused(ticket.number, ticket.sent, now, asked)
+                self.finder.refused(ticket.number, ticket.sent, now)
         if asked:
             self.hold(now + asked)
         if self.breaker.open:

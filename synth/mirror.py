@@ -1,14 +1,14 @@
 """Our picture of one token bucket of the provider, corrected by what its headers say is left.
 
-A provider tells how much is left, but not what it counts. Some charge the prompt and max_tokens when
-they let a request in, some give the difference back at the end, some charge what was really used, at
-the beginning or at the end; and the number in the header may be as of the request or as of the reply.
-So one bucket is kept for each of these readings, all of them are told the same events, and the one
-that predicts `remaining` best is believed.
+A provider tells how much is left, but not what it counts. Some charge the prompt and max_tokens
+when they let a request in, some give the difference back at the end, some charge what was really
+used, at the beginning or at the end; and the number in the header may be as of the request or as
+of the reply. So one bucket is kept for each of these readings, all of them are told the same
+events, and the one that predicts `remaining` best is believed.
 
-Requests sent together arrive in any order, and a header may lie once. So single numbers change nothing:
-of eight replies the second lowest is the correction, and the more they scatter, the more room is kept.
-A refusal is believed at once.
+Requests sent together arrive in any order, and a header may lie once. So single numbers change
+nothing: of eight replies the second lowest is the correction, and the more they scatter, the more
+room is kept. A refusal is believed at once.
 """
 
 from dataclasses import dataclass, field
@@ -60,8 +60,9 @@ class _Reading:
             return cost.expected - taken if self.charge != "kept" else 0.0
         return cost.used - taken if self.charge != "kept" else 0.0
 
-    def correct(self, off: float, now: float, most: float) -> None:
-        """One reply's number was `off` from what we predicted."""
+    def correct(self, off: float, now: float, most: float, step: float) -> None:
+        """One reply's number was `off` from what we predicted. Upwards it goes by `step` at most:
+        what came back in a quiet time is used at twice the rate, not at once."""
         window = self.window
         if not window:
             self.since = now
@@ -72,7 +73,7 @@ class _Reading:
         window.sort()
         middle = window[1:-1]
         self.error += 0.25 * (min(abs(sum(middle) / len(middle)), most) - self.error)
-        by = window[LOW if count == WINDOW else 0]
+        by = min(window[LOW if count == WINDOW else 0], step)
         scatter = min(window[count // 2] - window[0], most / 8)
         self.scatter += 0.25 * (scatter - self.scatter)
         self.level += by
@@ -168,13 +169,14 @@ class Mirror:
         self._boost = max(1.0, self._boost * 0.999)
         if crowd * self._unit > max(4 * self._unit, self.capacity / 32, 0.2 * self.rate):
             return
+        step = WINDOW * self._unit if self._seen >= 8 * WINDOW else self.capacity
         if len(cost.marks) == len(self._readings):
             for one, mark in zip(self._readings, cost.marks, strict=True):
                 predicted = one.level if one.by_reply else mark + one.corrected
                 off = left - predicted
                 if left <= 0 and predicted < 0:
                     off = 0.0  # headers end at nothing left, debts do not
-                one.correct(off, now, self.capacity)
+                one.correct(off, now, self.capacity, step)
         self._choose()
 
     def refuse(self, cost: Cost, limit: Limit | None, now: float) -> bool:
@@ -210,7 +212,7 @@ class Mirror:
         and more after a refusal."""
         best = self._best
         unknown = 2 * best.error + 2 * best.scatter + 2 * self._spread * max(0, self._out) ** 0.5
-        return min(unknown + self._boost * self._unit, self.capacity / 4)
+        return min(float(unknown + self._boost * self._unit), self.capacity / 4)
 
     def _used_level(self, reading: _Reading) -> float:
         return next(

@@ -1,12 +1,12 @@
-"""How fast and for how much: a turn within all limits, and money, reserved before sending and settled
-after.
+"""How fast and for how much: a turn within all limits, and money, reserved before sending and
+settled after.
 
     await budget.reserve(nano)          never lets N requests in flight overshoot the cap
     await pace.admit(ticket)            returns when this request may go; first come, first served
     pace.settle(ticket, reply, wall)    its answer, refusal or loss moves the limits
 
-One timer serves all who wait: it is set for the head of the queue, and an answer wakes as many as now
-have room. When they may go is decided in limiter.py.
+One timer serves all who wait: it is set for the head of the queue, and an answer wakes as many as
+now have room. When they may go is decided in limiter.py.
 """
 
 import asyncio

@@ -121,9 +121,7 @@ class Price:
         )
         return max(plain, written)
 
-    def _per_token(
-        self, served: str, tier: str, batch: bool, at: float | None
-    ) -> _PerToken | None:
+    def _per_token(self, served: str, tier: str, batch: bool, at: float | None) -> _PerToken | None:
         """None where a price depends on how long the prompt is."""
         if self.source == "own":
             factor = (self.batch if batch else 1) / Decimal(MILLION)

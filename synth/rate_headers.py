@@ -5,10 +5,10 @@
 
 Total: whatever a server sends gives limits or nothing. `-1` and `0` stand for "unknown" at Azure.
 
-Sources: OpenAI rate-limits guide (Go durations); Anthropic rate-limits page (RFC 3339 resets, input
-and output apart); Mistral (`-req-minute`, `-tokens-month`); Groq (OpenAI's names, requests a day);
-Together (bare names, per second); Cerebras (`-requests-day`); Fireworks (`-tokens-prompt`); LiteLLM
-(`llm_provider-` before the provider's own); IETF draft-ietf-httpapi-ratelimit-headers-07.
+Sources: OpenAI rate-limits guide (Go durations); Anthropic rate-limits page (RFC 3339 resets,
+input and output apart); Mistral (`-req-minute`, `-tokens-month`); Groq (OpenAI's names, requests a
+day); Together (bare names, per second); Cerebras (`-requests-day`); Fireworks (`-tokens-prompt`);
+LiteLLM (`llm_provider-` before the provider's own); IETF draft-ietf-httpapi-ratelimit-headers-07.
 """
 
 import email.utils
@@ -73,7 +73,7 @@ def parse(headers: Mapping[str, str], now: float) -> tuple[Limit, ...]:
     reply's own Date says that our clock is wrong, the Date is used instead."""
     found: dict[tuple[str, str], dict[str, str]] = {}
     for header, value in headers.items():
-        if "limit" in header and (name := _named(header)):
+        if name := _named(header):
             found.setdefault(name[:2], {}).setdefault(name.field, value)
     if not found:
         return ()

@@ -3,11 +3,12 @@
     quota.wait(now)          seconds until a retry is paid for
     breaker.refused(...)     after five refusals for lack of capacity with no answer between: open
 
-While the breaker is open nothing is sent; then one request tries, and only its answer lets the others
-go. A quota that is used up slows retries down and drops none: what is not retried now is not lost.
+While the breaker is open nothing is sent; then one request tries, and only its answer lets the
+others go. A quota that is used up slows retries down and drops none: what is not retried now is
+not lost.
 
-Sources: AWS SDKs and Tools Reference Guide, retry behaviour (500 tokens, 5 a retry); Nygard, Release
-It!, "Circuit Breaker".
+Sources: AWS SDKs and Tools Reference Guide, retry behaviour (500 tokens, 5 a retry); Nygard,
+Release It!, "Circuit Breaker".
 """
 
 import random

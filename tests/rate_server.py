@@ -4,9 +4,9 @@
         ...                                   # a client asks server.base_url
         print(server.stats())                 # admitted, refused, peak, tokens, allowed by the bucket
 
-Token buckets of `burst` seconds; what was billed, refused and at most in flight is counted here, and
-no client is believed. It runs as a process of its own and answers with ready-made bytes, since it
-shares two cores with the client it judges.
+Token buckets of `burst` seconds; what was billed, refused and at most in flight is counted here,
+and no client is believed. It runs as a process of its own and answers with ready-made bytes, since
+it shares two cores with the client it judges.
 
     python -m tests.rate_server --requests 3000 --no-headers
 """
