@@ -1,7 +1,7 @@
 """How close to a provider's limits, with how many refusals, beside other clients. One run, one
 table.
 
-    python benchmarks/limits.py [--seconds 60] [--peers] [--curator PYTHON]
+    python benchmarks/limits.py [--seconds 60] [--peers]
 
 The server (tests/rate_server.py) enforces 3,000 requests or 500,000 tokens a minute by token
 bucket with a burst of 10 seconds and counts by itself. "allowed" is the share of what its bucket
@@ -13,10 +13,8 @@ first half.
 import argparse
 import asyncio
 import itertools
-import json
 import random
 import resource
-import subprocess
 import tempfile
 import time
 from datetime import date
@@ -130,17 +128,6 @@ def naive(base_url: str, concurrency: int, seconds: float) -> dict[str, int]:
     return counts
 
 
-def curator(python: str, base_url: str, concurrency: int, seconds: float) -> dict[str, int]:
-    """Curator in its own environment; it has no end of time, so it gets what the bucket allows."""
-    script = Path(__file__).parent / "peers" / "curator_limits.py"
-    command = [python, str(script), base_url, str(concurrency), str(seconds), TEXT, str(MOST)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds * 4 + 120)
-    if done.returncode:
-        raise RuntimeError(done.stderr[-600:])
-    found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
 def cell(client: Any, limit: dict[str, float], headers: bool, wanted: int, seconds: float) -> str:
     with RateServer(**limit, headers=headers, retry_after=headers) as server:
         burnt = cpu()
@@ -158,7 +145,8 @@ def cell(client: Any, limit: dict[str, float], headers: bool, wanted: int, secon
         f"{100 * until / allowed:>7.1f}%  {100 * len(later) / (rate * half):>10.1f}%"
         f"  {1000 * stats['refused'] / max(1, counts['answers']):>9.2f}"
         f"  {1000 * len(refused) / max(1, len(later)):>11.2f}"
-        f"  {counts['lost']:>5}  {stats['peak']:>5}  {1000 * burnt / max(1, counts['answers']):>7.2f}"
+        f"  {counts['lost']:>5}  {stats['peak']:>5}"
+        f"  {1000 * burnt / max(1, counts['answers']):>7.2f}"
     )
 
 
@@ -200,20 +188,18 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--peers", action="store_true", help="openai-python beside ours")
-    parser.add_argument("--curator", default="", help="python of an environment with it")
     parser.add_argument("--only", default="", help="one limit, by its first letters")
     given = parser.parse_args()
     admit, settle = admit_and_settle()
     print(f"CPU of a turn at 512 in flight: {admit:.1f} us to admit, {settle:.1f} us to settle")
     print(
-        f"{'limit':<15} {'headers':<8}{'wanted':>6}  {'client':<8}{'allowed':>8}  {'second half':>11}"
+        f"{'limit':<15} {'headers':<8}{'wanted':>6}  {'client':<8}"
+        f"{'allowed':>8}  {'second half':>11}"
         f"  {'429/1000':>9}  {'second half':>11}  {'lost':>5}  {'peak':>5}  {'CPU ms':>7}"
     )
     clients: list[tuple[str, Any]] = [("ours", ours)]
     if given.peers:
         clients.append(("openai", naive))
-    if given.curator:
-        clients.append(("curator", lambda *rest: curator(given.curator, *rest)))
     for (name, limit), headers, wanted in itertools.product(
         LIMITS.items(), (True, False), (64, 512)
     ):

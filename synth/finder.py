@@ -27,7 +27,7 @@ FLOOR = 0.1  # requests a second
 LOWERED = 3  # times in a row, after which refusals that go on are chance
 CHANCE = 1000  # requests for which refusals are taken for chance
 REGAIN = 1.1  # of the rate before, where chance was mistaken for a lower limit
-SEVERAL, MANY = 5, 0.04  # refusals, and their share, from which on a lower limit is tried
+SEVERAL, MANY = 5, 0.04  # refusals and their share: then a lower limit is tried
 SHORTEST, LONGEST = (
     10.0,
     300.0,
@@ -144,7 +144,8 @@ class RateFinder:
         self._restart(whole * (1 - DEPTH), now)
 
     def _doubts(self, empty: _Empty, number: int, now: float) -> None:
-        """There was room: chance, or a lower limit. What a third of the rate does not cure is chance."""
+        """There was room: chance, or a lower limit. What a third of the rate does not cure is
+        chance."""
         self._dip_until = now + DIP
         if self._doubt is None or number - self._doubt_at > 4 * ENOUGH:
             self._doubt = (empty, self._refused - 1)

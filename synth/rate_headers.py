@@ -1,7 +1,7 @@
 """What a reply's headers say about the provider's limits, in one form for all of them.
 
     parse({"x-ratelimit-limit-requests": "3000", "x-ratelimit-remaining-requests": "2999",
-           "x-ratelimit-reset-requests": "20ms"}, now) -> (Limit("requests", "requests", 60.0, ...),)
+           "x-ratelimit-reset-requests": "20ms"}, now) -> (Limit("requests", ..., 60.0, 3000),)
 
 Total: whatever a server sends gives limits or nothing. `-1` and `0` stand for "unknown" at Azure.
 

@@ -2,7 +2,7 @@
 
     with RateServer(requests=3000, tokens=500_000, headers=True) as server:
         ...                                   # a client asks server.base_url
-        print(server.stats())                 # admitted, refused, peak, tokens, allowed by the bucket
+        print(server.stats())                 # admitted, refused, peak, tokens, allowed
 
 Token buckets of `burst` seconds; what was billed, refused and at most in flight is counted here,
 and no client is believed. It runs as a process of its own and answers with ready-made bytes, since

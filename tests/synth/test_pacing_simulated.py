@@ -118,7 +118,7 @@ def test_a_wrong_clock_changes_nothing(skew: float) -> None:
 @pytest.mark.parametrize("wanted", WANTED)
 def test_headers_that_lie_once_change_nothing(wanted: int) -> None:
     low = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-limit-requests": "1"}
-    high = {name: "9999999" for name in low}
+    high = dict.fromkeys(low, "9999999")
     lies = {1: low, 50: low, 51: {}, 300: low, 100: high, 700: high, 1500: low}
     run = Run(Provider(requests=3000, lie=lies), wanted).until(60)
     assert run.share() >= 0.96

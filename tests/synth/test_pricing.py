@@ -97,7 +97,8 @@ def test_the_source_names_the_digest_of_the_list_and_own_prices_their_figures() 
 @pytest.mark.parametrize(
     ("how", "nano"),
     [({}, 6_250_000), ({"tier": "flex"}, 3_125_000), ({"tier": "priority"}, 12_500_000),
-     ({"tier": "default"}, 6_250_000), ({"batch": True}, 3_125_000), ({"tier": "unheard"}, 6_250_000)],
+     ({"tier": "default"}, 6_250_000), ({"batch": True}, 3_125_000),
+     ({"tier": "unheard"}, 6_250_000)],
 )  # fmt: skip
 def test_the_served_tier_and_the_batch_have_their_price(how: dict[str, Any], nano: int) -> None:
     price = price_of("openai-api", "gpt-5.1", None)

@@ -261,7 +261,8 @@ class Run:
             full = max(0.0, bucket.size - bucket.level) / (bucket.per_minute / 60)
             if p.headers == "openai":
                 for field_, value in (
-                    ("limit", f"{bucket.per_minute:g}"), ("remaining", left), ("reset", f"{full:.3f}s")
+                    ("limit", f"{bucket.per_minute:g}"),
+                    ("remaining", left), ("reset", f"{full:.3f}s"),
                 ):  # fmt: skip
                     found[f"x-ratelimit-{field_}-{kind}"] = str(value)
             elif p.headers == "anthropic":
