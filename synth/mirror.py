@@ -93,8 +93,9 @@ class Mirror:
         self._at = now
         self._boost = 1.0
         self._seen = 0
+        self._taken = self._arrived = False
         self._out = len(unseen)
-        self._spread = 0.0
+        self._spread = -1.0
         self._proposed = 0.0
         charges = ("used",) if self.kind == "requests" else _READINGS
         self._readings = [
@@ -145,6 +146,9 @@ class Mirror:
         self._advance(now)
         self._unit += (max(1.0, cost.expected) - self._unit) / 16
         self._out += 1
+        self._taken = True
+        if self._spread < 0:  # until answers tell how much they differ
+            self._spread = cost.reserve / 4 if self.kind != "requests" else 0.0
         for one in self._readings:
             one.level -= one.at_admission(cost)
             cost.marks.append(one.level - one.corrected)
@@ -153,7 +157,8 @@ class Mirror:
         """A request ended."""
         self._advance(now)
         self._out -= 1
-        if end == ANSWERED:
+        self._arrived = self._arrived or bool(cost.marks)
+        if end == ANSWERED and self._spread >= 0:
             self._spread += (abs(cost.used - cost.expected) - self._spread) / 32
         for one in self._readings:
             one.level -= one.at_end(cost, end)
@@ -211,7 +216,11 @@ class Mirror:
         """Room kept free: for what we do not know of the bucket, and of the requests that are out,
         and more after a refusal."""
         best = self._best
-        unknown = 2 * best.error + 2 * best.scatter + 2 * self._spread * max(0, self._out) ** 0.5
+        unknown = (
+            2 * best.error
+            + 2 * best.scatter
+            + 2 * max(0.0, self._spread) * max(0, self._out) ** 0.5
+        )
         return min(float(unknown + self._boost * self._unit), self.capacity / 4)
 
     def _used_level(self, reading: _Reading) -> float:
@@ -226,6 +235,11 @@ class Mirror:
 
     def _advance(self, now: float) -> None:
         if now <= self._at:
+            return
+        if self._taken and not self._arrived:
+            # Until the first of ours is known to have arrived, the bucket may be full there, and
+            # a full one does not fill.
+            self._at = now
             return
         more = (now - self._at) * self.limit / self.seconds
         self._at = now

@@ -107,6 +107,21 @@ def test_a_limit_that_is_doubled_is_used(headers: str) -> None:
     assert run.rate(480, 600) >= 0.9 * 3000
 
 
+@pytest.mark.parametrize("wanted", [64, 512, 2000])
+def test_a_crowd_that_is_slow_on_its_way_is_not_refused(wanted: int) -> None:
+    """A busy client sends for a while; a full bucket does not fill meanwhile."""
+    provider = Provider(requests=3000, network=lambda chance: chance.uniform(0.001, 0.3))
+    run = Run(provider, wanted).until(60)
+    assert run.share() >= 0.97
+    assert run.refused == 0
+
+
+def test_a_first_reply_that_says_nothing_is_left_is_not_the_last() -> None:
+    lie = {1: {"x-ratelimit-remaining-requests": "0"}}
+    run = Run(Provider(requests=60, lie=lie), 1).until(120)
+    assert run.answers >= 100
+
+
 @pytest.mark.parametrize("skew", [-300, 300])
 def test_a_wrong_clock_changes_nothing(skew: float) -> None:
     provider = Provider(requests=3000, tokens=500_000, headers="anthropic", skew=skew)
