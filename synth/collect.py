@@ -11,11 +11,11 @@ import asyncio
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
 from policy.errors import BadInput, SpiritSafeError
 from policy.permit import Action, Permit
@@ -24,17 +24,21 @@ from synth.config import Limits, Sampling, Teacher
 from synth.crash import Point
 from synth.guard import Guard
 from synth.ledger import Ledger
-from synth.pacing import Budget, Pace, Sleep
+from synth.limiter import Limiter, Ticket
+from synth.pacing import Budget, Pace, Today
 from synth.plan import Plan
 from synth.pricing import Price
 from synth.reasoning import without_reasoning
+from synth.retries import GIVE_UP, RetryQuota
 from synth.rows import AttemptRow, OutcomeRow
 from synth.stop import Stop, fatal_error
 from synth.teachers import ADAPTERS
 from synth.transport import TeacherClient
 from synth.wire import Call, Completion, Failure, OutcomeClass, Reply, Usage, printable
 
+Sleep = Callable[[float], Awaitable[None]]
 BACKOFF_BASE, BACKOFF_MAX = 0.5, 30.0  # seconds; each wait is longer than the one before
+PUT_BACK = 10  # times [limits] tries: the most attempts that refusals of everything may cause
 BREAKER = 20  # failures in a row, with no answer between them, after which the run stops
 
 
@@ -114,12 +118,13 @@ async def collect(collection: Collection, permit: Permit, stop: Stop) -> Summary
     run = _Run(collection, permit, stop)
     workers = min(collection.limits.concurrency, max(1, len(collection.plan.todo)))
     tasks = [asyncio.create_task(run.work()) for _ in range(workers)]
+    watching = asyncio.create_task(run.watch())
     try:
         await asyncio.gather(*tasks)
     finally:
-        for task in tasks:
+        for task in (*tasks, watching):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, watching, return_exceptions=True)
         await collection.ledger.drained()
     run.summary.interrupted = stop.interrupted
     if stop.error:
@@ -155,13 +160,18 @@ class _Run:
         self.attempts = dict(collection.plan.attempts)
         self.ended: dict[str, _Ended] = {}
         self.failed_in_a_row = 0
-        limits = collection.limits
-        self.pace = Pace(
-            limits.concurrency,
-            limits.requests_per_minute,
-            clock=collection.monotonic,
-            sleep=self._sleep,
-        )
+        self.tier = str(collection.sampling.extra.get("service_tier", ""))
+        self.limiter = Limiter(collection.limits, collection.chance)
+        self.pace = Pace(self.limiter, collection.monotonic)
+        self.quota = RetryQuota(collection.monotonic())
+        self.tries: Counter[str] = Counter()
+        guard = collection.guard
+        self.today = Today(collection.limits, collection.clock, guard.requests, guard.tokens)
+
+    async def watch(self) -> None:
+        """Send those who wait for a turn home when the run is stopped."""
+        await self.stop.wait()
+        self.pace.stop(_Stopped())
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep; whoever stops the run wakes every sleeper."""
@@ -198,10 +208,14 @@ class _Run:
         had = [refusal]
 
         async def attempt() -> Reply:
-            return had.pop() if had else await self._attempt(call)
+            return had.pop() if had else await self._attempt(call, first=True)
+
+        def tried(state: RetryCallState) -> bool:
+            tries = self.its.limits.tries
+            return self.tries[call.key] >= tries or state.attempt_number >= PUT_BACK * tries
 
         retrying = AsyncRetrying(
-            stop=stop_after_attempt(self.its.limits.tries),
+            stop=tried,
             wait=self._wait,
             retry=retry_if_result(self._may_retry),
             sleep=self._sleep,
@@ -209,6 +223,7 @@ class _Run:
             before_sleep=lambda state: self._tell("retry", call, _last_result(state)),
         )
         reply: Reply = await retrying(attempt)
+        self.tries.pop(call.key, None)
         return reply
 
     def _may_retry(self, reply: Reply) -> bool:
@@ -216,18 +231,24 @@ class _Run:
         return isinstance(failure, Failure) and failure.retry and not self.stop.asked
 
     def _wait(self, state: RetryCallState) -> float:
+        """Jittered backoff, unless the server said when or is down: then the pace holds all."""
+        now = self.its.monotonic()
+        unpaid = self.quota.wait(now)
         failure = _last_result(state).result
-        asked = failure.retry_after if isinstance(failure, Failure) else None
-        if asked is not None:
-            return asked
-        longest = min(BACKOFF_MAX, BACKOFF_BASE * 2.0 ** (state.attempt_number - 1))
-        return longest * self.its.chance.uniform(0.75, 1.0)
+        said = isinstance(failure, Failure) and failure.retry_after is not None
+        if said or self.limiter.breaker.open:
+            return unpaid
+        longest = min(BACKOFF_MAX, BACKOFF_BASE * 2.0 ** min(state.attempt_number - 1, 10))
+        return max(unpaid, longest * self.its.chance.uniform(0.75, 1.0))
 
-    async def _attempt(self, call: Call) -> Reply:
+    async def _attempt(self, call: Call, *, first: bool = False) -> Reply:
         """One attempt, from the reserve to the durable outcome."""
         its = self.its
-        reserve = its.price.cost_nano(call.prompt_tokens, its.sampling.max_tokens)
-        attempt = await self._begin(call, reserve)
+        reserve = its.price.reserve_nano(
+            call.prompt_tokens, its.sampling.max_tokens, tier=self.tier, at=its.clock()
+        )
+        ticket = self.limiter.ticket(call.prompt_tokens, its.sampling.max_tokens)
+        attempt = await self._begin(call, reserve, ticket, first)
         try:
             started = its.monotonic()
             its.ledger.passing(Point.BEFORE_SEND)
@@ -240,27 +261,46 @@ class _Run:
                 deadline=its.limits.deadline_seconds,
                 now=its.clock,
             )
-        finally:
-            self.pace.release()
+        except BaseException:
+            self.pace.lose(ticket)
+            raise
+        self._paced(call, ticket, reply)
         its.ledger.passing(Point.AFTER_BYTES)
         reply = self._checked(reply)
         await self._settle(call, attempt, reserve, reply, its.monotonic() - started)
         its.ledger.passing(Point.AFTER_OUTCOME)
         return reply
 
-    async def _begin(self, call: Call, reserve: int) -> str:
+    def _paced(self, call: Call, ticket: Ticket, reply: Reply) -> None:
+        """Let the limits learn from a reply, and count the tries of its request."""
+        self.tries[call.key] += self.pace.settle(ticket, reply, self.its.clock())
+        if isinstance(reply.result, Completion):
+            del self.tries[call.key]
+            self.quota.answered()
+        elif self.limiter.breaker.given_up(self.its.monotonic()):
+            self.stop.fail(
+                BadInput(
+                    f"the server has had no capacity for {GIVE_UP / 60:.0f} minutes"
+                    f" ({reply.result.message})",
+                    where=self.its.teacher.model,
+                    fix="run again later: it goes on from here",
+                )
+            )
+
+    async def _begin(self, call: Call, reserve: int, ticket: Ticket, first: bool) -> str:
         """Money, a turn and the durable intent. Where nothing will be sent, the first two are
         given back: others may be waiting for them."""
         await self.its.budget.reserve(reserve)
         try:
-            await self.pace.admit()
+            await self.pace.admit(ticket, first=first)
             try:
                 if self.stop.asked:
                     raise _Stopped
+                self.today.admit(self._tokens(call))
                 self.its.guard.admit(reserve, self._tokens(call))
                 return await self._intend(call, reserve)
             except BaseException:
-                self.pace.release()
+                self.pace.withdraw(ticket)
                 raise
         except BaseException:
             self.its.budget.settle(reserve, 0)
@@ -329,8 +369,6 @@ class _Run:
             self.summary.cost_nano += cost
             self.summary.prompt_tokens += usage.prompt_tokens
             self.summary.completion_tokens += usage.completion_tokens
-        if failure and failure.retry_after is not None:
-            self.pace.hold(failure.retry_after)
         try:
             await its.ledger.append(
                 OutcomeRow(
@@ -361,6 +399,7 @@ class _Run:
             if not held:
                 spent = usage.prompt_tokens + usage.completion_tokens
                 its.guard.settle(reserve, cost, self._tokens(call), spent)
+                self.today.settle(self._tokens(call), spent)
 
     def _bill(self, result: Completion | Failure, reserve: int) -> tuple[Usage, int]:
         """(usage, nano-dollars): by the provider's usage, or the reserve where it has none."""
@@ -373,7 +412,13 @@ class _Run:
         if usage is None or usage.estimated:
             return Usage(estimated=True), reserve
         cost = self.its.price.cost_nano(
-            usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            usage.cached_tokens,
+            written_tokens=usage.cache_write_tokens,
+            tier=result.service_tier if isinstance(result, Completion) else self.tier,
+            served=result.served_model,
+            at=self.its.clock(),
         )
         return usage, cost
 

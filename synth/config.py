@@ -188,20 +188,34 @@ class Price(Section):
     input: float = Field(ge=0)
     """USD per million prompt tokens."""
     output: float = Field(ge=0)
-    """USD per million completion tokens."""
+    """USD per million completion tokens, reasoning included."""
+    cached_input: float | None = Field(default=None, ge=0)
+    """USD per million prompt tokens that the provider read from its cache; unset: as `input`."""
+    cache_write: float | None = Field(default=None, ge=0)
+    """USD per million prompt tokens that it wrote to its cache; unset: as `input`."""
+    batch: float = Field(default=1.0, ge=0, le=1)
+    """Factor on all of these for requests sent through a batch API, for instance 0.5."""
 
 
 class Limits(Section):
     """How fast, how long and for how much; all of them hard."""
 
     concurrency: int = Field(default=8, ge=1, le=2048)
-    """Requests in flight at once."""
+    """Most requests in flight at once; fewer go where the server refuses or queues them."""
     requests_per_minute: float = Field(default=0, ge=0)
-    """0: no limit of ours (the server's refusals still slow us)."""
+    """A ceiling of ours, evenly spread. 0: none; what the provider's headers state, and the rate
+    that its refusals show, are kept in any case."""
+    tokens_per_minute: float = Field(default=0, ge=0)
+    """The same for tokens, prompt and completion together."""
+    requests_per_day: int = Field(default=0, ge=0)
+    """Requests a day (UTC) over all runs of this ledger; then the run stops. 0: no ceiling."""
+    tokens_per_day: int = Field(default=0, ge=0)
+    """The same for tokens, with max_tokens reserved for what is in flight."""
     budget_usd: float | None = Field(default=None, ge=0)
     """Money that this project may ever spend, reserves included. Required for a priced teacher."""
     tries: int = Field(default=5, ge=1, le=20)
-    """Attempts at one request, counting only refusals that prove nothing was billed."""
+    """Attempts at one request, counting only refusals that prove nothing was billed. What is
+    refused because the server is down, or refuses most of everything, is put back instead."""
     deadline_seconds: float = Field(default=120.0, gt=0)
     """Wall clock of one attempt, whatever trickles in."""
     max_response_bytes: int = Field(default=16 * 2**20, ge=1024)

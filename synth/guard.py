@@ -112,6 +112,16 @@ class Guard:
         guard._change(NOTHING)  # as the ledger has it, whatever a crash left in the book
         return guard
 
+    @property
+    def requests(self) -> int:
+        """What this project sent to the offering today."""
+        return self._line.requests
+
+    @property
+    def tokens(self) -> int:
+        """The tokens of that, reserves included."""
+        return self._line.tokens
+
     def close(self) -> None:
         """Release the organisation's book."""
         if self._book:

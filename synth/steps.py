@@ -176,7 +176,9 @@ def estimate(bench: Bench) -> Estimate:
     answers = sum(asked) * sections.sampling.max_tokens
     cost: int | None = None
     with contextlib.suppress(BadInput):  # an unpriced model is said on the screen, not raised
-        cost = price_for(bench).cost_nano(tokens, answers)
+        price, most = price_for(bench), sections.sampling.max_tokens
+        each = zip(sizes, asked, strict=True)
+        cost = sum(count * price.cost_nano(size, most) for size, count in each)
     return Estimate(len(prompts), sum(asked), _held_out(prompts), tokens, answers, cost)
 
 

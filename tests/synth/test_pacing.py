@@ -1,15 +1,24 @@
 """The budget is never passed, the rate is kept, and a server's request for quiet binds all."""
 
+from __future__ import annotations
+
 import asyncio
+import heapq
+import itertools
 import random
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policy.errors import BudgetReached
-from synth.pacing import Budget, Pace
-from tests.synth.parts import Time
+from synth.config import Limits
+from synth.limiter import Limiter
+from synth.pacing import Budget, Pace, Today
+from synth.wire import Failure, OutcomeClass, Reply
+from tests.synth.parts import completion
 
 
 def test_reserves_count_against_the_cap() -> None:
@@ -71,70 +80,236 @@ def test_any_interleaving_stays_within_the_cap(seed: int, cap: int) -> None:
     assert all(isinstance(one, BudgetReached) for one in stopped)
 
 
-def admitted(pace: Pace, time_: Time, requests: int, *, hold: float = 0) -> list[float]:
-    """When each of `requests` was let go, by the told clock."""
-
-    async def one() -> float:
-        await pace.admit()
-        moment = time_()
-        pace.release()
-        return moment
-
-    async def main() -> list[float]:
-        if hold:
-            pace.hold(hold)
-        return await asyncio.gather(*(one() for _ in range(requests)))
-
-    return asyncio.run(main())
-
-
-def test_requests_per_minute_are_spaced(time_: Time) -> None:
-    pace = Pace(10, 60, clock=time_, sleep=time_.sleep)
-    assert sorted(admitted(pace, time_, 5)) == [0, 1, 2, 3, 4]
-
-
-def test_no_rate_means_no_wait(time_: Time) -> None:
-    assert admitted(Pace(10, 0, clock=time_, sleep=time_.sleep), time_, 5) == [0] * 5
-
-
-def test_a_hold_binds_everyone(time_: Time) -> None:
-    pace = Pace(10, 0, clock=time_, sleep=time_.sleep)
-    assert min(admitted(pace, time_, 5, hold=30)) >= 30
-
-
-def test_a_shorter_hold_does_not_cut_a_longer_one(time_: Time) -> None:
-    pace = Pace(10, 0, clock=time_, sleep=time_.sleep)
-    pace.hold(30)
-    assert min(admitted(pace, time_, 2, hold=1)) >= 30
-
-
-def test_never_more_in_flight_than_slots(time_: Time) -> None:
-    pace, inside, most = Pace(3, 0, clock=time_, sleep=time_.sleep), 0, 0
-
-    async def one() -> None:
-        nonlocal inside, most
-        await pace.admit()
-        inside, most = inside + 1, max(most, inside + 1)
+def test_a_settlement_wakes_only_those_it_makes_room_for() -> None:
+    async def main() -> list[bool]:
+        budget = Budget(100, 0)
+        await budget.reserve(100)
+        waiters = [asyncio.create_task(budget.reserve(50)) for _ in range(2000)]
         await asyncio.sleep(0)
-        inside -= 1
-        pace.release()
+        budget.settle(100, 0)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        done = [one.done() for one in waiters]
+        for one in waiters:
+            one.cancel()
+        await asyncio.gather(*waiters, return_exceptions=True)
+        return done
 
-    async def main() -> None:
-        await asyncio.gather(*(one() for _ in range(20)))
-
-    asyncio.run(main())
-    assert most == 3
+    assert asyncio.run(main()) == [True, True, *[False] * 1998]
 
 
-def test_a_cancelled_waiter_gives_its_slot_back(time_: Time) -> None:
-    async def main() -> None:
-        pace = Pace(1, 0, clock=time_, sleep=asyncio.sleep)
-        pace.hold(100)
-        waiter = asyncio.create_task(pace.admit())
+def test_a_waiter_that_is_cancelled_leaves_no_reserve() -> None:
+    async def main() -> int:
+        budget = Budget(100, 0)
+        await budget.reserve(100)
+        waiter = asyncio.create_task(budget.reserve(50))
         await asyncio.sleep(0)
         waiter.cancel()
+        budget.settle(100, 10)
         await asyncio.gather(waiter, return_exceptions=True)
-        time_.now = 200
-        await asyncio.wait_for(pace.admit(), 1)
+        return budget.committed_nano
+
+    assert asyncio.run(main()) == 10
+
+
+class Told:
+    """A clock with timers, moved by hand: `loop.call_later` of a told time."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._order = itertools.count()
+
+    def __call__(self) -> float:
+        return self.now
+
+    def later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        timer = Timer(callback)
+        heapq.heappush(self._timers, (self.now + seconds, next(self._order), timer))
+        return timer
+
+    async def until(self, end: float) -> None:
+        """Let time pass, with everybody who is woken having their turn in between."""
+        await settled()
+        while self._timers and self._timers[0][0] <= end:
+            at, _, timer = heapq.heappop(self._timers)
+            self.now = max(self.now, at)
+            if timer.callback:
+                timer.callback()
+            await settled()
+        self.now = end
+
+
+@dataclass
+class Timer:
+    callback: Callable[[], None] | None
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
+async def settled() -> None:
+    for _ in range(4):
+        await asyncio.sleep(0)
+
+
+def a_pace(told: Told, **limits: float) -> Pace:
+    return Pace(Limiter(Limits.model_validate(limits), random.Random(0)), told, told.later)
+
+
+OK = Reply(completion())
+
+
+def refusal(asked: float | None, status: int = 429) -> Reply:
+    failure = Failure(
+        OutcomeClass.REJECTED, "rate_limited", "", status, retry=True, retry_after=asked
+    )
+    return Reply(failure)
+
+
+def turns(told: Told, pace: Pace, requests: int, end: float, seconds: float = 0.0) -> list[float]:
+    """When each of `requests` went, each answered after `seconds`."""
+    went: list[float] = []
+
+    async def one() -> None:
+        ticket = pace.limiter.ticket(10, 10)
+        await pace.admit(ticket)
+        went.append(told())
+        if seconds:
+            told.later(seconds, lambda: pace.settle(ticket, OK, 0.0) and None)
+        else:
+            pace.settle(ticket, OK, 0.0)
+
+    async def main() -> None:
+        tasks = [asyncio.create_task(one()) for _ in range(requests)]
+        await told.until(end)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     asyncio.run(main())
+    return went
+
+
+def test_requests_per_minute_are_spaced() -> None:
+    told = Told()
+    went = turns(told, a_pace(told, concurrency=10, requests_per_minute=60), 5, 60)
+    assert went == pytest.approx([0, 1, 2, 3, 4], abs=1e-5)
+
+
+def test_no_rate_means_no_wait() -> None:
+    told = Told()
+    assert turns(told, a_pace(told, concurrency=10), 5, 60) == [0] * 5
+
+
+def test_tokens_per_minute_are_spaced_by_what_was_used() -> None:
+    """20 tokens are reserved and 5 used: at 60 a minute one goes every 5 seconds, not every 20."""
+    told = Told()
+    went = turns(told, a_pace(told, concurrency=10, tokens_per_minute=60), 200, 600)
+    assert went[1] == pytest.approx(5, abs=0.1)
+    assert len(went) == pytest.approx(120, abs=4)
+
+
+def test_never_more_in_flight_than_slots_and_few_before_the_first_reply() -> None:
+    told = Told()
+    went = turns(told, a_pace(told, concurrency=3), 30, 2.5, seconds=1.0)
+    assert went[:3] == pytest.approx([0, 0.125, 0.25], abs=1e-5)
+    assert len(went) == 3 * 3
+
+
+@given(asked=st.floats(0.001, 500), flying=st.integers(1, 20), rate=st.sampled_from([0, 60, 6000]))
+@settings(max_examples=60, deadline=None)
+def test_nobody_goes_before_the_time_asked_and_then_not_all_together(
+    asked: float, flying: int, rate: int
+) -> None:
+    told, went = Told(), []
+
+    async def main() -> None:
+        pace = a_pace(told, concurrency=64, requests_per_minute=rate)
+        tickets = [pace.limiter.ticket(10, 10) for _ in range(flying)]
+        for ticket in tickets:
+            pace.limiter.take(ticket, 0.0)
+
+        async def one() -> None:
+            ticket = pace.limiter.ticket(10, 10)
+            await pace.admit(ticket)
+            went.append(told())
+
+        pace.settle(tickets[0], refusal(asked), 0.0)
+        tasks = [asyncio.create_task(one()) for _ in range(40)]
+        for ticket in tickets[1:]:
+            pace.settle(ticket, refusal(asked / 2), 0.0)
+        await told.until(asked + 600)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(main())
+    assert went
+    assert min(went) >= asked
+    assert sum(one == went[0] for one in went) <= 2
+
+
+def test_a_cancelled_waiter_leaves_its_place_to_the_next() -> None:
+    async def main() -> None:
+        told = Told()
+        pace = a_pace(told, concurrency=1)
+        pace.limiter.hold(100.0)
+        waiter = asyncio.create_task(pace.admit(pace.limiter.ticket(1, 1)))
+        other = asyncio.create_task(pace.admit(pace.limiter.ticket(1, 1)))
+        await settled()
+        waiter.cancel()
+        await told.until(200)
+        assert other.done()
+        assert pace.limiter.in_flight == 1
+
+    asyncio.run(main())
+
+
+def test_a_stop_sends_all_waiters_home() -> None:
+    async def main() -> list[BaseException | None]:
+        told = Told()
+        pace = a_pace(told, concurrency=1)
+        pace.limiter.hold(100.0)
+        tasks = [asyncio.create_task(pace.admit(pace.limiter.ticket(1, 1))) for _ in range(50)]
+        await settled()
+        pace.stop(KeyError("stopped"))
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert {type(one) for one in asyncio.run(main())} == {KeyError}
+
+
+def test_who_had_a_turn_goes_first_and_the_others_in_order() -> None:
+    order: list[str] = []
+
+    async def main() -> None:
+        told = Told()
+        pace = a_pace(told, concurrency=1)
+        pace.limiter.hold(10.0)
+
+        async def one(name: str, first: bool) -> None:
+            ticket = pace.limiter.ticket(1, 1)
+            await pace.admit(ticket, first=first)
+            order.append(name)
+            pace.settle(ticket, OK, 0.0)
+
+        tasks = [asyncio.create_task(one(name, name == "again")) for name in ("a", "b", "again")]
+        await told.until(20)
+        await asyncio.gather(*tasks)
+
+    asyncio.run(main())
+    assert order == ["again", "a", "b"]
+
+
+def test_a_day_s_ceiling_holds_over_runs_and_ends_at_midnight() -> None:
+    wall = [86_400.0 * 20_000]
+    today = Today(Limits(requests_per_day=5, tokens_per_day=1000), lambda: wall[0], 3, 700)
+    today.admit(200)
+    with pytest.raises(BudgetReached, match="tokens_per_day"):
+        today.admit(200)
+    today.settle(200, 50)
+    today.admit(200)
+    with pytest.raises(BudgetReached, match="requests_per_day"):
+        today.admit(1)
+    wall[0] += 86_400
+    today.admit(1000)
