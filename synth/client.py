@@ -8,32 +8,67 @@ follow from the class alone (see synth/wire.py). Nothing here retries.
 
 import asyncio
 import email.utils
-import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import httpx2
 import openai
 
 from policy.permit import Action, Permit
 from synth.config import Sampling
+from synth.error_bodies import NO_CREDIT, ErrorBody, read_error
 from synth.teachers import Adapter
+from synth.teachers.reading import REQUEST_IDS, request_id
 from synth.transport import ReplyTooLarge
-from synth.wire import Call, Completion, Failure, OutcomeClass, Reply, printable, text_or_empty
+from synth.wire import Call, Completion, Failure, OutcomeClass, Reply
 
 _STOP_CODES = frozenset(
     {
         *("insufficient_quota", "credit_balance_exhausted", "organization_spend_limit_exceeded"),
         *("project_spend_limit_exceeded", "organization_usage_limit_exceeded"),
-        *("enforced_spend_limit_reached", "billing_hard_limit_reached"),
+        *("enforced_spend_limit_reached", "contract_spend_limit_reached", "billing_error"),
+        *("linked_organization_spend_limit_reached", "linked_organization_billing_unavailable"),
+        *("billing_hard_limit_reached", "billing_not_active", NO_CREDIT),
     }
 )
-_KEPT_HEADERS = ("x-request-id", "request-id", "date", "openai-processing-ms", "retry-after")
+_FORBIDDEN_CODES = frozenset(
+    {
+        *("organization_on_hold", "access_terminated", "account_deactivated"),
+        *("unsupported_country_region_territory", "organization_must_be_verified"),
+        *("FAILED_PRECONDITION", "SERVICE_DISABLED", "API_KEY_SERVICE_BLOCKED"),
+    }
+)
+"""The account or the place is refused, not this prompt."""
+_KEY_CODES = frozenset({"API_KEY_INVALID", "invalid_api_key"})
+_FILTER_CODES = frozenset(
+    {
+        *("content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"),
+        *("invalid_prompt", "bio_policy", "cyber_policy", "misalignment_policy_violation"),
+        *("image_content_policy_violation", "moderation_blocked"),
+    }
+)
+"""This one prompt is refused; OpenAI calls a flagged prompt `invalid_prompt`."""
+_SETTING_CODES = frozenset(
+    {"unsupported_parameter", "unsupported_value", "unknown_parameter", "extra_forbidden"}
+)
+"""A field of the request is refused, whatever the prompt says."""
+_DONE_CODES = frozenset({"json_validate_failed", "tool_use_failed"})
+"""Groq: the model answered, but not in the form that was asked for."""
+_PROMPT_FIELDS = ("messages", "input", "contents", "prompt")
+_KEPT_HEADERS = frozenset(
+    {
+        *REQUEST_IDS,
+        *("date", "openai-processing-ms", "retry-after", "retry-after-ms", "x-ds-trace-id"),
+        *("x-litellm-call-id", "x-litellm-response-cost", "x-gemini-service-tier"),
+    }
+)
 _WAITS = (("retry-after-ms", 1000.0), ("retry-after", 1.0), ("llm_provider-retry-after", 1.0))
 """The last is what LiteLLM's proxy sends, and nothing else."""
 MAX_RETRY_AFTER = 600.0  # seconds: a longer wait is a refusal for this run
 SECRET_LENGTH = 8  # characters
+_DATED = re.compile(r"@|-\d{3}")  # -2024-08-06, -20250929, -0613, -001; never the -1 of opus-4-1
 
 
 async def send(
@@ -105,9 +140,9 @@ def classify_error(error: Exception) -> Reply:
 
 def classify_status(status: int, body: bytes, headers: Mapping[str, str], now: float) -> Failure:
     """What an HTTP status other than 200 proves, by its code and never by its prose."""
-    code, message = _error(body)
-    verdict = _status(status, code)
-    wait = retry_after(headers, now) if verdict.retry else None
+    error = read_error(body)
+    verdict, code, message = _status(status, error), error.code, error.message
+    wait = _wait(headers, error, now) if verdict.retry else None
     if wait is not None and wait > MAX_RETRY_AFTER:
         verdict = verdict._replace(kind="asked_to_wait", retry=False, fatal=True)
         message, wait = f"asks to wait {wait:.0f} s. {message}", None
@@ -119,7 +154,7 @@ def classify_status(status: int, body: bytes, headers: Mapping[str, str], now: f
         retry=verdict.retry,
         fatal=verdict.fatal,
         retry_after=wait,
-        provider_request_id=headers.get("x-request-id", ""),
+        provider_request_id=request_id(headers) or error.request_id,
     )
 
 
@@ -138,15 +173,18 @@ _BY_STATUS = {
     408: _Status(OutcomeClass.UNKNOWN, "server_error"),
     409: _Status(OutcomeClass.UNKNOWN, "server_error"),
     429: _Status(OutcomeClass.REJECTED, "rate_limited", retry=True),
+    498: _Status(OutcomeClass.REJECTED, "overloaded", retry=True),  # Groq's flex tier
     503: _Status(OutcomeClass.REJECTED, "overloaded", retry=True),
     529: _Status(OutcomeClass.REJECTED, "overloaded", retry=True),
 }
 
 
-def _status(status: int, code: str) -> _Status:
+def _status(status: int, error: ErrorBody) -> _Status:
     """The table of facts to classes. 500, 502 and 504 may hide a billed generation."""
-    if code in _STOP_CODES:
+    if error.words & _STOP_CODES:
         return _BY_STATUS[402]
+    if 400 <= status < 500 and (verdict := _by_code(status, error)):
+        return verdict
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     if 300 <= status < 400:
@@ -154,6 +192,34 @@ def _status(status: int, code: str) -> _Status:
     if 400 <= status < 500:
         return _Status(OutcomeClass.REJECTED, "bad_request")
     return _Status(OutcomeClass.UNKNOWN, "server_error")
+
+
+def _by_code(status: int, error: ErrorBody) -> _Status | None:
+    """What a body proves more exactly than its status does."""
+    words = error.words
+    if words & _KEY_CODES:
+        return _BY_STATUS[401]
+    if words & _FORBIDDEN_CODES:
+        return _BY_STATUS[403]
+    if status == 429:
+        stop = _Status(OutcomeClass.REJECTED, "daily_limit", fatal=True)
+        return stop if error.daily else None
+    if words & _FILTER_CODES or error.filtered:
+        # Azure bills what its filter read: "calls that resulted in a 200 or 400 code".
+        billed = "content_filter" in words or "ResponsibleAIPolicyViolation" in words
+        outcome = OutcomeClass.BILLED_BAD if billed else OutcomeClass.REJECTED
+        return _Status(outcome, "content_filter")
+    if words & _DONE_CODES:
+        return _Status(OutcomeClass.BILLED_BAD, "bad_form")
+    if words & _SETTING_CODES and not error.param.startswith(_PROMPT_FIELDS):
+        return _Status(OutcomeClass.REJECTED, "unsupported", fatal=True)
+    return None
+
+
+def _wait(headers: Mapping[str, str], error: ErrorBody, now: float) -> float | None:
+    """By the headers, else by the body (Gemini)."""
+    asked = retry_after(headers, now)
+    return error.wait if asked is None else asked
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
@@ -190,23 +256,7 @@ def served_wrongly(completion: Completion, requested: str, allowed: tuple[str, .
 
 def _snapshot(served: str, requested: str) -> bool:
     rest = served.removeprefix(requested)
-    return rest != served and (rest[:1] == "@" or (rest[:1] == "-" and rest[1:2].isdigit()))
-
-
-def _error(body: bytes) -> tuple[str, str]:
-    """(code, message) of an error body of any of the usual shapes."""
-    try:
-        data: Any = json.loads(body)
-    except (ValueError, RecursionError):
-        return "", printable(body[:160].decode("utf-8", "replace"))
-    error = data.get("error", data) if isinstance(data, dict) else data
-    if not isinstance(error, dict):
-        return "", printable(str(error)[:200])
-    details = error.get("details")
-    inner = text_or_empty(details.get("error_code")) if isinstance(details, dict) else ""
-    code = inner or text_or_empty(error.get("code")) or text_or_empty(error.get("type"))
-    message = text_or_empty(error.get("message")) or text_or_empty(error.get("detail"))
-    return printable(code)[:80], printable(message)[:240]
+    return rest != served and _DATED.match(rest) is not None
 
 
 def _kept(headers: Mapping[str, str]) -> dict[str, str]:
@@ -214,7 +264,7 @@ def _kept(headers: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in headers.items()
-        if name in _KEPT_HEADERS or "ratelimit" in name
+        if name in _KEPT_HEADERS or "ratelimit" in name or "tokenlimit" in name
     }
 
 

@@ -24,8 +24,9 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 class Teacher(Section):
     """The model that answers, and the channel it is reached through."""
 
-    adapter: Literal["openai", "local"] = "openai"
-    """Wire dialect. `local` starts llama.cpp's server here and speaks `openai` to it."""
+    adapter: Literal["openai", "azure", "responses", "anthropic", "gemini", "local"] = "openai"
+    """Wire dialect (docs/guides/teachers.md). `openai` is chat completions, which most servers
+    speak; `local` starts llama.cpp's server here and speaks it."""
     offering: str
     """Register id of the contract that governs the answers, for instance `deepseek-api`."""
     model: str
@@ -34,6 +35,13 @@ class Teacher(Section):
     """Root of the API, with its version path. Empty only for `local`, which serves itself."""
     api_key_env: str = ""
     """Name of the environment variable that holds the key; the key is never in a file."""
+    api_version: str = Field(default="", pattern=r"^[A-Za-z0-9.-]{0,40}$")
+    """`azure`: the dated version of its deployments API, for instance `2024-10-21`."""
+    max_tokens_field: Literal["auto", "max_tokens", "max_completion_tokens"] = "auto"
+    """Chat completions: the name that `sampling.max_tokens` goes out under. `auto` takes
+    `max_completion_tokens` for OpenAI and Azure, `max_tokens` for every other server."""
+    image_tokens: int = Field(default=6000, ge=0)
+    """Tokens reserved against the budget for each picture; the real usage settles it."""
     features: tuple[str, ...] = ()
     """Features of the offering that answers will use, where its terms tell them apart:
     `grounding`, `web_search`, `preview`, `reasoning`."""
@@ -58,6 +66,17 @@ class Teacher(Section):
         return self
 
 
+class Tool(Section):
+    """A function that the teacher may call; nothing here ever runs it."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    """What the teacher calls it."""
+    description: str = ""
+    """When to call it."""
+    parameters: dict[str, Any] = Field(default_factory=lambda: {"type": "object", "properties": {}})
+    """JSON schema of its arguments."""
+
+
 class Sampling(Section):
     """Decoding settings; each is part of a request's identity."""
 
@@ -71,7 +90,8 @@ class Sampling(Section):
     max_tokens: int = Field(default=256, ge=1)
     """Longest answer, in tokens; also what is reserved against the budget."""
     seed: int | None = 0
-    """First seed; sample i asks with seed + i. Absent from the request if the server lacks it."""
+    """First seed; sample i asks with seed + i. Absent from the request in a dialect without one,
+    where any other value than 0 is refused."""
     samples: int = Field(default=1, ge=1, le=64)
     """Answers asked for per training prompt. A held-out prompt is asked once."""
     logprobs: int = Field(default=0, ge=0, le=20)
@@ -81,13 +101,22 @@ class Sampling(Section):
     response_format: Literal["json_schema", "json_object", "none"] = "json_schema"
     """How a schema is asked for. Some servers know only `json_object`; the schema is held here
     in any case."""
+    tools: tuple[Tool, ...] = ()
+    """Functions offered to the teacher; its calls are stored with the completion."""
+    tool_choice: str = "auto"
+    """`auto`, `none`, `required`, or the name of the one tool to call."""
     extra: dict[str, Any] = Field(default_factory=dict)
-    """Further body fields, sent as they are (for instance `service_tier`)."""
+    """Further body fields in the dialect's own words, sent as they are (`service_tier`)."""
 
     @field_validator("extra")
     @classmethod
     def _no_second_word(cls, value: dict[str, Any]) -> dict[str, Any]:
-        own = {"messages", "model", "temperature", "top_p", "max_tokens", "seed", "stream", "n"}
+        own = {
+            *("messages", "input", "contents", "system", "instructions", "systemInstruction"),
+            *("model", "temperature", "top_p", "seed", "random_seed", "stream", "n"),
+            *("max_tokens", "max_completion_tokens", "max_output_tokens", "tools", "tool_choice"),
+            *("logprobs", "top_logprobs", "response_format"),
+        }
         if clash := own & value.keys():
             raise ValueError(f"{', '.join(sorted(clash))}: set by its own field, not in extra")
         return value
@@ -123,6 +152,12 @@ class Prompts(Section):
     """Worked examples, sent as earlier turns."""
     user: str = "{{message}}"
     """The teacher's user turn."""
+    turns: str = ""
+    """Column that holds a whole conversation, as a list of messages, in place of `user`; the
+    student reads it too, without its system turns and pictures (JSON Lines only)."""
+    images: tuple[str, ...] = ()
+    """Columns that hold a picture for the teacher's user turn: a path, an https address, or a
+    data URL; empty for none."""
     student_system: str = ""
     """The student's instruction: shorter, or none. That difference is the saving."""
     student_user: str = "{{message}}"

@@ -27,6 +27,7 @@ from policy.terms import Terms
 from policy.use import Use
 from synth.ledger import Ledger
 from synth.prompts import Prompt
+from synth.turns import words_of
 
 DAY_MS = 86_400_000
 
@@ -56,7 +57,7 @@ def check_prompts(
         return
     for prompt in prompts:
         for message in prompt.teacher:
-            check_prompt(message["content"], offering, terms)
+            check_prompt(words_of(message), offering, terms)
 
 
 @dataclass(slots=True)

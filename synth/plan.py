@@ -16,9 +16,10 @@ from synth.config import Limits, Sampling, Teacher
 from synth.ledger import Ledger
 from synth.prompts import Prompt
 from synth.teachers import ADAPTERS
+from synth.turns import pictures_of, words_of
 from synth.wire import Call
 
-TERMINAL = ("bad_request",)
+TERMINAL = ("bad_request", "content_filter")
 """Refusals that the same request would meet again: not sent again by itself."""
 
 
@@ -58,15 +59,23 @@ def render(teacher: Teacher, sampling: Sampling, prompt: Prompt, sample: int, ba
     built = adapter.build(teacher, sampling, prompt.teacher, sample)
     # In the order of the project file, not sorted: a grammar follows the order of a schema's keys.
     body = json.dumps(built, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    path = adapter.path(teacher)
     return Call(
-        path=adapter.path,
+        path=path,
         body=body,
-        key=request_key(base, adapter.path, body, sample),
+        key=request_key(base, path, body, sample),
         prompt_id=prompt.id,
         sample=sample,
         split=prompt.split,
-        prompt_tokens=sum(len(m["content"].encode()) + 16 for m in prompt.teacher),
+        prompt_tokens=_most_tokens(teacher, sampling, prompt),
     )
+
+
+def _most_tokens(teacher: Teacher, sampling: Sampling, prompt: Prompt) -> int:
+    """A bound for the reserve: no tokenizer makes more tokens than there are bytes."""
+    text = sum(len(words_of(message).encode()) + 16 for message in prompt.teacher)
+    tools = sum(len(tool.model_dump_json()) + 64 for tool in sampling.tools)
+    return text + tools + teacher.image_tokens * pictures_of(prompt.teacher)
 
 
 def request_key(base: str, path: str, body: bytes, sample: int) -> str:

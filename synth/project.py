@@ -19,6 +19,7 @@ from policy.config import Section, load_toml, parse
 from policy.errors import BadInput
 from policy.use import Use
 from synth.config import Dataset, Filters, Limits, Prompts, Sampling, Teacher
+from synth.teachers import ADAPTERS
 
 _OVERRIDE = re.compile(r"([a-z_]+(?:\.[A-Za-z0-9_-]+)+)=(.*)", re.DOTALL)
 
@@ -101,6 +102,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Project:
     for text in overrides:
         _override(data, text)
     sections = parse(Sections, data, where=str(path))
+    if lack := ADAPTERS[sections.teacher.adapter].lacks(sections.teacher, sections.sampling):
+        raise BadInput(lack.why, where=f"{path} {lack.key}", fix=lack.fix)
     if not sections.use.student_base and sections.student.get("base"):
         use = sections.use.model_copy(update={"student_base": str(sections.student["base"])})
         sections = sections.model_copy(update={"use": use})

@@ -3,7 +3,8 @@
     {"id": "b77-0001", "message": "Where is my new card?", "intent": "card_arrival"}
 
 `{{message}}` in a template is filled from the row. Double braces, because JSON in an instruction
-is full of single ones. An unknown column is an error: a blank prompt would be paid for.
+is full of single ones. An unknown column is an error: a blank prompt would be paid for. Rows that
+hold a whole conversation or pictures: synth/turns.py.
 """
 
 import csv
@@ -18,8 +19,10 @@ from typing import Any
 from policy.digest import canonical
 from policy.errors import BadInput
 from synth.config import Prompts, Split
+from synth.turns import Message, read_turns, text_only, with_pictures, words_of
 
-Message = dict[str, str]
+__all__ = ["Message", "Prompt", "load", "side"]
+
 _SLOT = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 MAX_ROWS = 5_000_000
 MAX_LINE = 4 * 2**20  # bytes: a longer row is a broken file, not a prompt
@@ -45,7 +48,7 @@ def load(settings: Prompts, split: Split, folder: Path) -> list[Prompt]:
     seen: dict[str, int] = {}
     for number, row in _rows(path):
         where = f"{settings.file} line {number}"
-        prompt = _prompt(row, settings, split, where)
+        prompt = _prompt(row, settings, split, folder, where)
         if prompt.id in seen:
             raise BadInput(
                 f"id {prompt.id!r} stands on line {seen[prompt.id]} already",
@@ -64,7 +67,8 @@ def load(settings: Prompts, split: Split, folder: Path) -> list[Prompt]:
 def side(fields: Mapping[str, str], settings: Prompts, split: Split) -> str:
     """Which split a row belongs to: by a hash of what the student reads, so that two rows with
     the same text never stand on both sides, and adding rows moves none."""
-    text = " ".join(_fill(settings.student_user, fields, "").lower().split())
+    reads = fields[settings.turns] if settings.turns else _fill(settings.student_user, fields, "")
+    text = " ".join(reads.lower().split())
     hashed = hashlib.sha256(f"{split.salt}\0{text}".encode()).digest()
     share = int.from_bytes(hashed[:8], "big") / 2**64
     if share < split.test:
@@ -72,8 +76,13 @@ def side(fields: Mapping[str, str], settings: Prompts, split: Split) -> str:
     return "validation" if share < split.test + split.validation else "train"
 
 
-def _prompt(row: dict[str, Any], settings: Prompts, split: Split, where: str) -> Prompt:
-    fields = {name: _text(value, name, where) for name, value in row.items()}
+def _prompt(
+    row: dict[str, Any], settings: Prompts, split: Split, folder: Path, where: str
+) -> Prompt:
+    turns = read_turns(row.get(settings.turns), where) if settings.turns else ()
+    fields = {name: _text(v, name, where) for name, v in row.items() if name != settings.turns}
+    if turns:
+        fields[settings.turns] = "\n".join(f"{turn['role']}: {words_of(turn)}" for turn in turns)
     for column in (settings.id, *settings.known):
         if not fields.get(column):
             raise BadInput(
@@ -81,27 +90,51 @@ def _prompt(row: dict[str, Any], settings: Prompts, split: Split, where: str) ->
                 where=where,
                 fix=f"the row has {', '.join(sorted(fields)) or 'no columns'}",
             )
-    teacher: list[Message] = []
-    if settings.system:
-        teacher.append({"role": "system", "content": _fill(settings.system, fields, where)})
-    for example in settings.examples:
-        teacher.append({"role": "user", "content": example.user})
-        teacher.append({"role": "assistant", "content": example.assistant})
-    teacher.append({"role": "user", "content": _fill(settings.user, fields, where)})
-    student: list[Message] = []
-    if settings.student_system:
-        content = _fill(settings.student_system, fields, where)
-        student.append({"role": "system", "content": content})
-    student.append({"role": "user", "content": _fill(settings.student_user, fields, where)})
     known = {column: fields[column] for column in settings.known}
+    teacher = _for_teacher(fields, turns, settings, folder, where)
+    student = _for_student(fields, turns, settings, where)
     return Prompt(
         id=fields[settings.id],
         split=side(fields, settings, split),
-        teacher=tuple(teacher),
-        student=tuple(student),
+        teacher=teacher,
+        student=student,
         fields=fields,
         expected=canonical(known).decode() if known else "",
     )
+
+
+def _for_teacher(
+    fields: Mapping[str, str],
+    turns: tuple[Message, ...],
+    settings: Prompts,
+    folder: Path,
+    where: str,
+) -> tuple[Message, ...]:
+    """Instruction, worked examples, and the row: its conversation, or one user turn."""
+    messages: list[Message] = []
+    if settings.system:
+        messages.append({"role": "system", "content": _fill(settings.system, fields, where)})
+    for example in settings.examples:
+        messages.append({"role": "user", "content": example.user})
+        messages.append({"role": "assistant", "content": example.assistant})
+    if turns:
+        return (*messages, *turns)
+    pictures = [fields.get(column, "") for column in settings.images]
+    text = _fill(settings.user, fields, where)
+    content = with_pictures(text, pictures, folder, where)
+    return (*messages, {"role": "user", "content": content})
+
+
+def _for_student(
+    fields: Mapping[str, str], turns: tuple[Message, ...], settings: Prompts, where: str
+) -> tuple[Message, ...]:
+    messages: list[Message] = []
+    if settings.student_system:
+        content = _fill(settings.student_system, fields, where)
+        messages.append({"role": "system", "content": content})
+    if turns:
+        return (*messages, *text_only(turns))
+    return (*messages, {"role": "user", "content": _fill(settings.student_user, fields, where)})
 
 
 def _fill(template: str, fields: Mapping[str, str], where: str) -> str:

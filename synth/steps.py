@@ -43,9 +43,10 @@ from synth.prompts import Prompt, load
 from synth.reasoning import asked_for, check_reasoning
 from synth.secrets import Key, key_for
 from synth.stop import Stop
-from synth.teachers import local
+from synth.teachers import ADAPTERS, local
 from synth.terms_state import register_of
 from synth.transport import check_base_url, open_client
+from synth.turns import pictures_of, words_of
 from synth.wire import Call, Completion
 
 SHOWN_ROWS = 3  # kept rows printed as they come, so that a person sees what is being paid for
@@ -165,7 +166,11 @@ def estimate(bench: Bench) -> Estimate:
     sections = bench.project.sections
     prompts = prompts_of(bench)
     asked = [1 if prompt.split == "test" else sections.sampling.samples for prompt in prompts]
-    sizes = [sum(len(m["content"].encode()) // 4 + 4 for m in p.teacher) for p in prompts]
+    sizes = [
+        sum(len(words_of(m).encode()) // 4 + 4 for m in p.teacher)
+        + sections.teacher.image_tokens * pictures_of(p.teacher)
+        for p in prompts
+    ]
     tokens = sum(size * count for size, count in zip(sizes, asked, strict=True))
     answers = sum(asked) * sections.sampling.max_tokens
     cost: int | None = None
@@ -266,6 +271,7 @@ async def collect_step(bench: Bench, ledger: Ledger, ready: Ready, stop: Stop) -
             address,
             ready.key,
             limit=sections.limits.max_response_bytes,
+            headers=ADAPTERS[sections.teacher.adapter].credentials(ready.key.reveal()),
         )
         shown = stack.enter_context(bench.display.step("collect", len(work.todo)))
         collection = Collection(

@@ -74,6 +74,18 @@ def fatal_error(failure: Failure, teacher: Teacher) -> SpiritSafeError:
                 where=where,
                 fix="run again after that: it goes on from here",
             )
+        case "daily_limit":
+            return BudgetReached(
+                f"the provider's quota of the day is used up ({failure.message})",
+                where=where,
+                fix="run again tomorrow: it goes on from here",
+            )
+        case "unsupported":
+            return BadInput(
+                f"the model does not take a setting ({failure.message})",
+                where=where,
+                fix="change it under [sampling], or max_tokens_field under [teacher]",
+            )
         case "forbidden" | "policy":
             return PolicyDenied(
                 f"the provider forbids it ({failure.message})",

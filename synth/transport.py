@@ -21,6 +21,7 @@ from synth.secrets import Key
 
 USER_AGENT = "spiritsafe/0.1 (+distillation client; one account, within its limits)"
 _ALLOWED = frozenset({"host", "accept", "connection", "content-type", "content-length"})
+Headers = tuple[tuple[str, str], ...]
 CONNECT_SECONDS = 10.0
 KEEPALIVE_SECONDS = 3.0  # llama.cpp and LiteLLM close idle connections at 3 to 6 s, unannounced
 
@@ -34,16 +35,18 @@ class ReplyTooLarge(httpx2.ReadError):
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
-    """Rewrites the headers to the closed list and caps the body.
+    """Rewrites the headers to the closed list and the dialect's own credentials, caps the body.
 
     Each request in flight has a transport of one connection to itself, the one used last first. The
     pool of httpx2 looks at every connection for every request: at 512 in flight that was two thirds
     of all CPU (benchmarks/collect.py).
     """
 
-    def __init__(self, make: Callable[[], httpx2.AsyncBaseTransport], key: Key, limit: int) -> None:
+    def __init__(
+        self, make: Callable[[], httpx2.AsyncBaseTransport], headers: Headers, limit: int
+    ) -> None:
         self._make = make
-        self._key = key
+        self._headers = headers
         self._limit = limit
         self._all: list[httpx2.AsyncBaseTransport] = []
         self._free: list[httpx2.AsyncBaseTransport] = []
@@ -54,7 +57,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         request.headers = httpx2.Headers(
             [
                 *kept,
-                ("authorization", f"Bearer {self._key.reveal()}"),
+                *self._headers,
                 ("user-agent", USER_AGENT),
                 ("accept-encoding", "gzip"),  # the one that _Capped unpacks, within its limit
             ]
@@ -122,16 +125,22 @@ class _Capped(httpx2.AsyncByteStream):
                 done()
 
 
-def open_client(base_url: str, key: Key, *, limit: int) -> openai.AsyncOpenAI:
+def open_client(
+    base_url: str, key: Key, *, limit: int, headers: Headers = ()
+) -> openai.AsyncOpenAI:
     """An SDK client that never retries, never redirects and never reads the environment. How many
-    requests are in flight is for its user to say: see synth/pacing.py."""
+    requests are in flight is for its user to say: see synth/pacing.py. `headers` carry the key as
+    the dialect wants it; without any it is a bearer token."""
+    headers = headers or (("authorization", f"Bearer {key.reveal()}"),)
     one = httpx2.Limits(
         max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEPALIVE_SECONDS
     )
     trust = httpx2.create_ssl_context(trust_env=False)  # made once: it reads the system's store
     http = httpx2.AsyncClient(
         transport=GuardedTransport(
-            lambda: httpx2.AsyncHTTPTransport(verify=trust, limits=one, trust_env=False), key, limit
+            lambda: httpx2.AsyncHTTPTransport(verify=trust, limits=one, trust_env=False),
+            headers,
+            limit,
         ),
         follow_redirects=False,
         trust_env=False,

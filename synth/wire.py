@@ -42,7 +42,8 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the provider bills them. `cached` and `reasoning` are parts, not additions."""
+    """Tokens as the provider bills them. `prompt_tokens` holds the cached ones and
+    `completion_tokens` the reasoning, whatever the dialect counts apart."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -50,6 +51,8 @@ class Usage:
     reasoning_tokens: int = 0
     estimated: bool = False
     """True where the reply had no usable usage and the reserve was taken instead."""
+    cache_write_tokens: int = 0
+    """Part of the prompt tokens: written to the provider's cache, which some bill dearer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +77,21 @@ class Completion:
 
     text: str
     finish_reason: str
+    """`stop`, `length`, `content_filter`, `tool_calls`, `refusal`, `other`, or `unknown` where the
+    reply gives none; the provider's own word is in the raw bytes."""
     usage: Usage
     served_model: str
     reasoning: str = ""
     refusal: str = ""
     tool_calls: str = ""
+    """JSON list in OpenAI's form, whatever the dialect; empty for none."""
     fingerprint: str = ""
     provider_request_id: str = ""
     service_tier: str = ""
     logprobs: TokenLogprobs = TokenLogprobs()
     ignored: tuple[str, ...] = ()
-    """Things that were asked for and silently not done: `logprobs`, `response_format`."""
+    """Things that were asked for and silently not done: `logprobs`, `response_format`,
+    `seed`."""
     repaired: bool = False
     """True where lone surrogates in the text became U+FFFD; the raw bytes are kept."""
 

@@ -6,52 +6,141 @@ Servers say yes and do something else: they drop `logprobs`, `seed` or `response
 word, answer 200 with an error inside, or a body that is not UTF-8. What was asked for and is not
 there is named in `Completion.ignored`; what cannot be read is a `Failure` that was perhaps paid.
 
-Source: OpenAI API reference, chat completions object (openapi.yaml, 2026-11).
+Source: OpenAI API reference, chat completions object (openapi.yaml, 2026-11); where a provider
+differs, its SDK's types: mistralai 3.7, together 3.1, groq 1.7.
 """
 
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
-
-import jsonschema
+from typing import Any, NamedTuple
 
 from synth.config import Sampling, Teacher
 from synth.prompts import Message
+from synth.teachers.asking import Lack, no_logprobs
+from synth.teachers.evidence import together_logprobs, token_logprobs
+from synth.teachers.reading import (
+    bad,
+    checked,
+    clean,
+    count,
+    count_of,
+    finish,
+    items,
+    load,
+    request_id,
+    table,
+    undone,
+    word,
+)
 from synth.wire import (
     Completion,
     Failure,
-    OutcomeClass,
     TokenLogprobs,
     Usage,
     text_or_empty,
 )
 
-SENTINEL = -9000.0  # OpenAI reports -9999.0 for a token outside its top 20
-MAX_TOKENS = 2**31  # a usage beyond this is not a count
 _THINK = re.compile(r"\A\s*<think>(.*?)</think>\s*", re.DOTALL)
+_STOPS = {
+    "stop": "stop",
+    "eos": "stop",
+    "length": "length",
+    "model_length": "length",
+    "content_filter": "content_filter",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "refusal": "refusal",
+}
+"""`eos` is Together's, `model_length` Mistral's."""
+
+
+class _Ways(NamedTuple):
+    """How the chat completions of one provider differ from the common form."""
+
+    length: str = "max_tokens"
+    seed: str = "seed"
+    store: bool = False
+    """Whether the provider keeps answers unless told `store: false`, and knows the field."""
+    defaults: bool = True
+    """Whether temperature and top_p go out at 1.0 too. OpenAI's default is 1.0 for both, and its
+    reasoning models refuse top_p; other servers have defaults of their own."""
+    counted: bool = False
+    """Whether `logprobs` is a number instead of a flag beside `top_logprobs`."""
+    logprobs: bool = True
+
+
+_OPENAI = _Ways(length="max_completion_tokens", store=True, defaults=False)
+_WAYS = {
+    "openai-api": _OPENAI,
+    "openai-finetune": _OPENAI,
+    "azure-openai": _Ways(length="max_completion_tokens", defaults=False),
+    "mistral-api": _Ways(seed="random_seed"),  # 422 for any field that it does not know
+    "together": _Ways(counted=True),
+    "groq": _Ways(logprobs=False),
+}
+
+
+def ways(teacher: Teacher) -> _Ways:
+    """Those of the provider behind an offering: `together`, `together/model`, `model@together`."""
+    offering = teacher.offering
+    owners = (offering, offering.partition("/")[0], offering.rpartition("@")[2])
+    return next((_WAYS[owner] for owner in owners if owner in _WAYS), _Ways())
+
+
+def path(teacher: Teacher) -> str:
+    """Below the version path of the base URL."""
+    return "/chat/completions"
+
+
+def credentials(key: str) -> tuple[tuple[str, str], ...]:
+    """A bearer token."""
+    return (("authorization", f"Bearer {key}"),)
+
+
+def lacks(teacher: Teacher, sampling: Sampling) -> Lack | None:
+    """What the provider behind this dialect is known not to have."""
+    if ways(teacher).logprobs:
+        return None
+    return no_logprobs(teacher, sampling, teacher.offering)
 
 
 def build(
     teacher: Teacher, sampling: Sampling, messages: tuple[Message, ...], sample: int
 ) -> dict[str, Any]:
     """The body of one request. `n` is never sent: servers bill and count it differently."""
+    its = ways(teacher)
+    length = its.length if teacher.max_tokens_field == "auto" else teacher.max_tokens_field
     body: dict[str, Any] = {
         "model": teacher.model,
         "messages": [dict(message) for message in messages],
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
-        "max_tokens": sampling.max_tokens,
+        length: sampling.max_tokens,
         "stream": False,
+        **({"store": False} if its.store else {}),
         **sampling.extra,
     }
+    defaults_left_out(teacher, body)
     if sampling.seed is not None:
-        body["seed"] = sampling.seed + sample
-    if sampling.logprobs:
+        body[its.seed] = sampling.seed + sample
+    if sampling.logprobs and its.counted:
+        body["logprobs"] = sampling.logprobs
+    elif sampling.logprobs:
         body |= {"logprobs": True, "top_logprobs": sampling.logprobs}
     if sampling.json_schema is not None and sampling.response_format != "none":
         body["response_format"] = _response_format(sampling)
+    if sampling.tools:
+        body |= {"tools": _tools(sampling), "tool_choice": _tool_choice(sampling)}
     return body
+
+
+def defaults_left_out(teacher: Teacher, body: dict[str, Any]) -> None:
+    """Take temperature and top_p out of a body where 1.0 is what the provider does anyway."""
+    if not ways(teacher).defaults:
+        for name in ("temperature", "top_p"):
+            if body.get(name) == 1.0:
+                del body[name]
 
 
 def _response_format(sampling: Sampling) -> dict[str, Any]:
@@ -61,33 +150,38 @@ def _response_format(sampling: Sampling) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": wanted}
 
 
+def _tools(sampling: Sampling) -> list[dict[str, Any]]:
+    return [{"type": "function", "function": tool.model_dump()} for tool in sampling.tools]
+
+
+def _tool_choice(sampling: Sampling) -> Any:
+    if sampling.tool_choice in ("auto", "none", "required"):
+        return sampling.tool_choice
+    return {"type": "function", "function": {"name": sampling.tool_choice}}
+
+
 def parse(raw: bytes, sampling: Sampling, headers: Mapping[str, str]) -> Completion | Failure:
     """What a 200 means. Total: any bytes give a Completion or a Failure."""
     try:
         return _parse(raw, sampling, headers)
     except RecursionError:
-        return _bad("bad_json", "the reply is nested too deeply")
+        return bad("bad_json", "the reply is nested too deeply")
 
 
 def _parse(raw: bytes, sampling: Sampling, headers: Mapping[str, str]) -> Completion | Failure:
-    try:
-        data = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
-    except UnicodeDecodeError as error:
-        return _bad("bad_utf8", f"the reply is not UTF-8 at byte {error.start}")
-    except ValueError as error:
-        kind = "html" if raw.lstrip()[:1] == b"<" else "bad_json"
-        return _bad(kind, f"the reply is not JSON: {str(error)[:120]}")
-    if not isinstance(data, dict):
-        return _bad("bad_shape", f"the reply is a JSON {type(data).__name__}, not an object")
-    served = _word(data.get("model"))
+    data = load(raw)
+    if isinstance(data, Failure):
+        return data
+    served = word(data.get("model"))
     usage = _usage(data.get("usage"))
-    if data.get("error"):
-        message = json.dumps(data["error"])[:200]
-        return _bad("error_in_200", f"200 with an error inside: {message}", usage, served)
     choice = _first_choice(data)
+    error = data.get("error") or (choice or {}).get("error")
+    if error:
+        message = json.dumps(error)[:200]
+        return bad("error_in_200", f"200 with an error inside: {message}", usage, served)
     if choice is None:
         keys = ", ".join(sorted(map(str, data)))[:120]
-        return _bad("no_choices", f"no choices in the reply (it has {keys})", usage, served)
+        return bad("no_choices", f"no choices in the reply (it has {keys})", usage, served)
     return _completion(data, choice, usage, served, sampling, headers)
 
 
@@ -100,57 +194,48 @@ def _completion(
     headers: Mapping[str, str],
 ) -> Completion | Failure:
     message = choice["message"]
-    text, repaired = _clean(text_or_empty(message.get("content")))
-    refusal, _ = _clean(text_or_empty(message.get("refusal")))
-    reasoning, _ = _clean(
-        text_or_empty(message.get("reasoning")) or text_or_empty(message.get("reasoning_content"))
+    given, chunks = _content(message.get("content"))
+    text, repaired = clean(given)
+    refusal, _ = clean(text_or_empty(message.get("refusal")))
+    reasoning, _ = clean(
+        text_or_empty(message.get("reasoning"))
+        or text_or_empty(message.get("reasoning_content"))
+        or chunks
     )
     if not reasoning and (thought := _THINK.match(text)):
         reasoning, text = thought.group(1).strip(), text[thought.end() :]
-    tools = json.dumps(message["tool_calls"]) if message.get("tool_calls") else ""
-    if not (text or refusal or tools):
-        return _bad("empty", "the answer is empty", usage, served)
-    if "\0" in text:
-        return _bad("nul_in_text", "the answer holds a NUL character", usage, served)
     signal = _logprobs(choice.get("logprobs"))
-    finish_reason = _word(choice.get("finish_reason")) or "unknown"
-    return Completion(
-        text=text,
-        finish_reason=finish_reason,
-        usage=usage or Usage(estimated=True),
-        served_model=served,
-        reasoning=reasoning,
-        refusal=refusal,
-        tool_calls=tools,
-        fingerprint=_word(data.get("system_fingerprint")),
-        provider_request_id=headers.get("x-request-id", "") or _word(data.get("id")),
-        service_tier=_word(data.get("service_tier")),
-        logprobs=signal,
-        ignored=_ignored(text, finish_reason, signal, sampling),
-        repaired=repaired,
+    stop = finish(choice.get("finish_reason"), _STOPS)
+    return checked(
+        Completion(
+            text=text,
+            finish_reason="refusal" if refusal and stop == "stop" else stop,
+            usage=usage or Usage(estimated=True),
+            served_model=served,
+            reasoning=reasoning,
+            refusal=refusal,
+            tool_calls=json.dumps(message["tool_calls"]) if message.get("tool_calls") else "",
+            fingerprint=word(data.get("system_fingerprint")),
+            provider_request_id=request_id(headers) or word(data.get("id")),
+            service_tier=word(data.get("service_tier")),
+            logprobs=signal,
+            ignored=undone(text, stop, signal, sampling),
+            repaired=repaired,
+        )
     )
 
 
-def _ignored(
-    text: str, finish_reason: str, signal: TokenLogprobs, sampling: Sampling
-) -> tuple[str, ...]:
-    """What was asked for and is not there. JSON cut off by max_tokens is not the server's fault."""
-    schema, found = sampling.json_schema, []
-    if sampling.logprobs and not signal.token_bytes:
-        found.append("logprobs")
-    asked = schema is not None and sampling.response_format == "json_schema"
-    if asked and schema and finish_reason == "stop" and not follows_schema(text, schema):
-        found.append("response_format")
-    return tuple(found)
+def _content(value: Any) -> tuple[str, str]:
+    """(text, thinking). Mistral's reasoning models answer in chunks of both.
 
-
-def follows_schema(text: str, schema: dict[str, Any]) -> bool:
-    """Whether a text is JSON of that schema, as the server promised."""
-    try:
-        jsonschema.validate(json.loads(text), schema)
-    except (ValueError, RecursionError, jsonschema.ValidationError):
-        return False
-    return True
+    Source: mistralai 3.7 (client/models/thinkchunk.py).
+    """
+    if not isinstance(value, list):
+        return text_or_empty(value), ""
+    chunks = items(value)
+    text = "".join(text_or_empty(c.get("text")) for c in chunks if c.get("type") == "text")
+    thoughts = [items(c.get("thinking")) for c in chunks if c.get("type") == "thinking"]
+    return text, "".join(text_or_empty(p.get("text")) for parts in thoughts for p in parts)
 
 
 def _first_choice(data: dict[str, Any]) -> dict[str, Any] | None:
@@ -162,90 +247,25 @@ def _first_choice(data: dict[str, Any]) -> dict[str, Any] | None:
 
 def _usage(value: Any) -> Usage | None:
     """Usage as billed, or None where it cannot be believed."""
-    if not isinstance(value, dict):
+    given = table(value)
+    prompt, completion = given.get("prompt_tokens"), given.get("completion_tokens")
+    if not (count(prompt) and count(completion)):
         return None
-    prompt: Any = value.get("prompt_tokens")
-    completion: Any = value.get("completion_tokens")
-    if not (_count(prompt) and _count(completion)):
-        return None
-    prompt_details = value.get("prompt_tokens_details")
-    completion_details = value.get("completion_tokens_details")
+    into = table(given.get("prompt_tokens_details"))
+    out = table(given.get("completion_tokens_details"))
+    cached = into.get("cached_tokens")
+    if cached is None:  # DeepSeek; Together and Moonshot
+        cached = given.get("prompt_cache_hit_tokens", given.get("cached_tokens"))
     return Usage(
-        prompt_tokens=int(prompt),
-        completion_tokens=int(completion),
-        cached_tokens=_part(prompt_details, "cached_tokens", value.get("prompt_cache_hit_tokens")),
-        reasoning_tokens=_part(completion_details, "reasoning_tokens", None),
+        prompt_tokens=count_of(prompt),
+        completion_tokens=count_of(completion),
+        cached_tokens=count_of(cached),
+        reasoning_tokens=count_of(out.get("reasoning_tokens", given.get("reasoning_tokens"))),
+        cache_write_tokens=count_of(into.get("cache_write_tokens")),
     )
-
-
-def _count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_TOKENS
-
-
-def _part(details: Any, name: str, otherwise: Any) -> int:
-    value = details.get(name) if isinstance(details, dict) else None
-    value = otherwise if value is None else value
-    return int(value) if _count(value) else 0
 
 
 def _logprobs(value: Any) -> TokenLogprobs:
-    """Stored evidence, by bytes. One malformed entry and the row carries none at all."""
-    entries = value.get("content") if isinstance(value, dict) else None
-    if not isinstance(entries, list) or not entries:
-        return TokenLogprobs()
-    try:
-        tokens = [_entry(entry) for entry in entries]
-        tops = [
-            [top for top in map(_entry, entry.get("top_logprobs") or ()) if top[1] > SENTINEL]
-            for entry in entries
-        ]
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        return TokenLogprobs()
-    return TokenLogprobs(
-        token_bytes=tuple(token[0] for token in tokens),
-        token_logprobs=tuple(token[1] for token in tokens),
-        token_ids=_ids(tokens),
-        top_bytes=tuple(tuple(top[0] for top in candidates) for candidates in tops),
-        top_logprobs=tuple(tuple(top[1] for top in candidates) for candidates in tops),
-        top_ids=tuple(_ids(candidates) for candidates in tops),
-    )
-
-
-def _entry(entry: dict[str, Any]) -> tuple[bytes, float, int]:
-    """(bytes, logprob, id or -1). `bytes` is null for a token without text; `token` may not be
-    UTF-8's whole truth, so it is only read where `bytes` is absent."""
-    logprob = float(entry["logprob"])
-    if not -1e30 < logprob < 1e-3:
-        raise ValueError("not a log probability")
-    given = entry["bytes"] if "bytes" in entry else list(entry["token"].encode())
-    if not isinstance(given, list | None):
-        raise TypeError("a number here would be that many zero bytes")
-    number = entry.get("id", -1)
-    return bytes(given or ()), logprob, number if _count(number) else -1
-
-
-def _ids(tokens: list[tuple[bytes, float, int]]) -> tuple[int, ...]:
-    ids = tuple(token[2] for token in tokens)
-    return ids if ids and min(ids) >= 0 else ()
-
-
-def _clean(text: str) -> tuple[str, bool]:
-    """Lone surrogates become U+FFFD: no file or database takes them. The raw bytes are kept."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"), True
-    return text, False
-
-
-def _word(value: Any) -> str:
-    """A short text of the reply's envelope, storable; anything else counts as absent."""
-    return _clean(text_or_empty(value))[0].replace("\0", "\ufffd")
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _bad(kind: str, message: str, usage: Usage | None = None, served: str = "") -> Failure:
-    return Failure(OutcomeClass.BILLED_BAD, kind, message, 200, usage=usage, served_model=served)
+    """Stored evidence, by bytes."""
+    given = table(value)
+    return together_logprobs(given) if "tokens" in given else token_logprobs(given.get("content"))

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synth.teachers import ADAPTERS
 from synth.teachers.openai import build, parse
 from synth.wire import Completion, Failure, OutcomeClass
 from tests.synth.parts import sampling, teacher
@@ -288,8 +287,3 @@ def _places(value: Any, field: str) -> list[dict[str, Any]]:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     own = [value] if isinstance(value, dict) and field in value else []
     return own + [place for one in list(inner) for place in _places(one, field)]
-
-
-def test_every_adapter_reads_the_same_dialect() -> None:
-    for adapter in ADAPTERS.values():
-        assert isinstance(adapter.parse(json.dumps(OPENAI).encode(), sampling(), {}), Completion)
