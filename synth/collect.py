@@ -19,18 +19,18 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_
 
 from policy.errors import BadInput, SpiritSafeError
 from policy.permit import Action, Permit
-from synth.client import send, served_wrongly
+from synth.client import send
 from synth.config import Limits, Sampling, Teacher
 from synth.guard import Guard
 from synth.ledger import Ledger
 from synth.pacing import Budget, Pace, Sleep
 from synth.plan import Plan
 from synth.pricing import Price
-from synth.reasoning import without_reasoning
-from synth.rows import AttemptRow, OutcomeRow
+from synth.rows import AttemptRow
+from synth.settling import Bill, bill_of, checked, outcome_row, withheld
 from synth.stop import Stop, fatal_error
 from synth.teachers import ADAPTERS
-from synth.wire import Call, Completion, Failure, OutcomeClass, Reply, Usage, printable
+from synth.wire import Call, Completion, Failure, OutcomeClass, Reply
 
 BACKOFF_BASE, BACKOFF_MAX = 0.5, 30.0  # seconds; each wait is longer than the one before
 BREAKER = 20  # failures in a row, with no answer between them, after which the run stops
@@ -88,6 +88,20 @@ class Summary:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     interrupted: bool = False
+
+    def plus(self, later: "Summary") -> "Summary":
+        """This and what came after it."""
+        return Summary(
+            sent=self.sent + later.sent,
+            answers=self.answers + later.answers,
+            failures=self.failures + later.failures,
+            ignored=self.ignored + later.ignored,
+            withheld=self.withheld + later.withheld,
+            cost_nano=self.cost_nano + later.cost_nano,
+            prompt_tokens=self.prompt_tokens + later.prompt_tokens,
+            completion_tokens=self.completion_tokens + later.completion_tokens,
+            interrupted=self.interrupted or later.interrupted,
+        )
 
 
 class _Stopped(Exception):  # noqa: N818 - it says what happened
@@ -199,7 +213,8 @@ class _Run:
             )
         finally:
             self.pace.release()
-        reply = self._checked(reply)
+        given, reply = reply, checked(reply, its.teacher, keep_reasoning=its.keep_reasoning)
+        self.summary.withheld += withheld(given, reply)
         await self._settle(call, attempt, reserve, reply, its.monotonic() - started)
         return reply
 
@@ -247,35 +262,11 @@ class _Run:
         self.summary.sent += 1
         return attempt
 
-    def _checked(self, reply: Reply) -> Reply:
-        """A completion of another model than the permitted one is no completion, and what the
-        terms do not list as output is not kept."""
-        if not self.its.keep_reasoning:
-            given = reply
-            reply = without_reasoning(given)
-            self.summary.withheld += reply is not given
-        result = reply.result
-        teacher = self.its.teacher
-        if not isinstance(result, Completion) or not served_wrongly(
-            result, teacher.model, teacher.served_as
-        ):
-            return reply
-        failure = Failure(
-            OutcomeClass.BILLED_BAD,
-            "served_other_model",
-            f"asked for {teacher.model}, served by {printable(result.served_model)}",
-            200,
-            usage=result.usage,
-            served_model=result.served_model,
-            provider_request_id=result.provider_request_id,
-        )
-        return Reply(failure, reply.raw, reply.headers)
-
     async def _settle(
         self, call: Call, attempt: str, reserve: int, reply: Reply, seconds: float
     ) -> None:
         its, result = self.its, reply.result
-        usage, cost = self._bill(result, reserve)
+        usage, cost = bill_of(result, reserve, its.price)
         failure = result if isinstance(result, Failure) else None
         held = failure is not None and failure.outcome is OutcomeClass.UNKNOWN
         if not held:
@@ -286,26 +277,13 @@ class _Run:
             self.pace.hold(failure.retry_after)
         try:
             await its.ledger.append(
-                OutcomeRow(
-                    attempt=attempt,
-                    key=call.key,
-                    at=its.ledger.now(),
-                    outcome=failure.outcome if failure else OutcomeClass.OK,
-                    failure=failure.kind if failure else "",
-                    message=_clean(failure.message) if failure else "",
-                    status=failure.status if failure else 200,
-                    served_model=result.served_model,
-                    provider_request_id=result.provider_request_id,
-                    prompt_tokens=usage.prompt_tokens,
-                    completion_tokens=usage.completion_tokens,
-                    cached_tokens=usage.cached_tokens,
-                    reasoning_tokens=usage.reasoning_tokens,
-                    estimated=usage.estimated,
-                    cost_nano=cost,
+                outcome_row(
+                    attempt,
+                    call.key,
+                    its.ledger.now(),
+                    reply,
+                    Bill(usage, cost),
                     milliseconds=int(seconds * 1000),
-                    completion=result if isinstance(result, Completion) else None,
-                    raw=reply.raw,
-                    headers=reply.headers,
                     salt=its.random_bytes(16),
                 )
             )
@@ -314,21 +292,6 @@ class _Run:
             if not held:
                 spent = usage.prompt_tokens + usage.completion_tokens
                 its.guard.settle(reserve, cost, self._tokens(call), spent)
-
-    def _bill(self, result: Completion | Failure, reserve: int) -> tuple[Usage, int]:
-        """(usage, nano-dollars): by the provider's usage, or the reserve where it has none."""
-        if isinstance(result, Failure) and result.outcome in (
-            OutcomeClass.REJECTED,
-            OutcomeClass.NOT_SENT,
-        ):
-            return Usage(), 0
-        usage = result.usage
-        if usage is None or usage.estimated:
-            return Usage(estimated=True), reserve
-        cost = self.its.price.cost_nano(
-            usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens
-        )
-        return usage, cost
 
     def _finish(self, call: Call, reply: Reply) -> None:
         """The last word on one call of this run."""
@@ -362,7 +325,3 @@ def _last_result(state: RetryCallState) -> Reply:
     assert state.outcome is not None
     reply: Reply = state.outcome.result()
     return reply
-
-
-def _clean(text: str) -> str:
-    return text.encode("utf-8", "replace").decode().replace("\0", "\\0")

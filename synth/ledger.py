@@ -29,7 +29,7 @@ from synth.database import DAMAGE, connect, damaged, insert, write_error
 from synth.rows import DecisionRow, Row, table_rows
 
 LINGER = 0.004  # seconds that a commit waits for company: one fsync then serves many attempts
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 
 
 class Ledger:

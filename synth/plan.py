@@ -35,6 +35,8 @@ class Plan:
     refused: int = 0
     held: list[Call] = field(default_factory=list)
     """Outcome lost: perhaps billed, so not sent again by itself."""
+    pending: list[Call] = field(default_factory=list)
+    """In a batch at the provider."""
     attempts: dict[str, int] = field(default_factory=dict)
     """Attempts that each key already had."""
     resends: int = 0
@@ -104,6 +106,8 @@ def _file(result: Plan, call: Call, history: list[tuple[str, str]], allowed: int
         result.done += 1
     elif "billed_bad" in outcomes:
         result.unusable += 1
+    elif "pending" in outcomes:
+        result.pending.append(call)
     elif "unknown" in outcomes:
         if allowed <= 0:
             result.held.append(call)

@@ -7,7 +7,7 @@ Money is whole billionths of a US dollar, rounded up, so that sums are exact. A 
 price is refused before anything is sent: a silent zero would make the budget a lie.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Decimal
 from importlib.metadata import version
 
@@ -44,12 +44,18 @@ class Price:
     input: Decimal = Decimal(0)
     """USD per million prompt tokens (own prices only)."""
     output: Decimal = Decimal(0)
+    share: Decimal = Decimal(1)
+    """Of these prices: what is paid of them in a batch, where the list has no batch prices."""
+    context: str = ""
+    """`batch` asks the list for its batch prices."""
+    batched: bool = False
+    """Whether it is the price in a batch."""
 
     def cost_nano(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> int:
         """Billionths of a dollar. Cached tokens are part of the prompt tokens."""
         if self.source == "free":
             return 0
-        if self.source == "own":
+        if self.source.startswith("own"):
             total = (self.input * prompt_tokens + self.output * completion_tokens) / 10**6
         else:
             usage = PricedUsage(
@@ -57,8 +63,42 @@ class Price:
                 output_tokens=completion_tokens,
                 cache_read_tokens=min(cached_tokens, prompt_tokens),
             )
-            total = calc_price(usage, self.model, provider_id=self.provider).total_price
-        return int((total * NANO).to_integral_value(ROUND_CEILING))
+            total = calc_price(
+                usage,
+                self.model,
+                provider_id=self.provider,
+                price_context={"processing": self.context} if self.context else None,
+            ).total_price
+        return int((total * self.share * NANO).to_integral_value(ROUND_CEILING))
+
+    def in_batch(self, offering: str, own: OwnPrice | None) -> "Price":
+        """The same model's price in a batch: the user's word, the list's batch prices, or the
+        share that the provider documents; else the whole price."""
+        if self.source == "free" or self.batched:
+            return self
+        listed = replace(self, context="batch", batched=True, source=f"{self.source}, batch")
+        if own is None and listed.cost_nano(10**6, 10**6) < self.cost_nano(10**6, 10**6):
+            return listed
+        told = None if own is None else own.batch
+        share = _documented(offering) if told is None else Decimal(str(told))
+        return replace(self, source=f"{self.source}, {share} in a batch", share=share, batched=True)
+
+
+_HALF = Decimal("0.5")
+_BATCH_SHARES = {
+    "openai-api": _HALF,  # help.openai.com/en/articles/9197833: "50% cost discount"
+    "azure-openai": _HALF,  # learn.microsoft.com, how-to/batch: "50% less cost"
+    "anthropic-api": _HALF,  # docs.anthropic.com, "Message batches": 50 %
+    "gemini-api": _HALF,  # ai.google.dev, "Batch API": "50% of the standard cost"
+    "mistral-api": _HALF,  # docs.mistral.ai, "Batch Inference": 50 %
+    "groq": _HALF,  # console.groq.com/docs/batch: 50 %
+}
+
+
+def _documented(offering: str) -> Decimal:
+    """What the provider behind an offering says that a batch costs of the usual price."""
+    owners = (offering, offering.partition("/")[0], offering.rpartition("@")[2])
+    return next((_BATCH_SHARES[owner] for owner in owners if owner in _BATCH_SHARES), Decimal(1))
 
 
 def price_of(offering: str, model: str, own: OwnPrice | None) -> Price:

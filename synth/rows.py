@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from policy.digest import canonical, commit, digest, sha256
+from synth.jobs import JobRow
 from synth.wire import Call, Completion, TokenLogprobs
 
 Leaf = Mapping[str, Any]
@@ -137,7 +138,7 @@ class ReceiptRow:
         return (seq, self.of, self.name, self.digest, self.file, self.at)
 
 
-Row = DecisionRow | AttemptRow | OutcomeRow | VerdictRow | ReceiptRow
+Row = DecisionRow | AttemptRow | OutcomeRow | VerdictRow | ReceiptRow | JobRow
 
 
 def table_rows(row: Row, seq: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
@@ -160,6 +161,8 @@ def table_rows(row: Row, seq: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
                 yield "verdict", (seq, row.attempt, *verdict)
         case ReceiptRow():
             yield "receipt", row.values(seq)
+        case JobRow():
+            yield "job", row.values(seq)
 
 
 def completion_values(attempt: str, key: str, completion: Completion) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,10 @@ from policy.permit import Action, Permit, require
 from policy.records import Record, read_records
 from policy.terms import Level, Register
 from policy.use import Given, Purpose, Use
+from synth.batching import api_of
+from synth.batching.channel import Channel
+from synth.batching.engine import collect_batches
+from synth.batching.job import open_jobs
 from synth.breaker import check_breaker
 from synth.checkpoints import checkpoint
 from synth.collect import Collection, Event, Summary, collect
@@ -136,7 +140,15 @@ def calls_of(bench: Bench, prompts: Sequence[Prompt]) -> list[Call]:
 def price_for(bench: Bench) -> Price:
     """What the teacher costs. Raises BadInput for a hosted model without a price."""
     sections = bench.project.sections
-    return price_of(sections.teacher.offering, sections.teacher.model, sections.limits.price)
+    limits, offering = sections.limits, sections.teacher.offering
+    price = price_of(offering, sections.teacher.model, limits.price)
+    return price.in_batch(offering, limits.price) if limits.batch else price
+
+
+def check_batch(bench: Bench) -> None:
+    """Refuse batches of a teacher that has no batch API."""
+    if bench.project.sections.limits.batch:
+        api_of(bench.project.sections.teacher)
 
 
 def check_address(bench: Bench) -> None:
@@ -194,7 +206,9 @@ class Collected:
     def incomplete(self) -> bool:
         """Whether some request has no completion."""
         work = self.plan
-        return bool(self.summary.failures or work.held or work.unusable or work.refused)
+        return bool(
+            self.summary.failures or work.held or work.unusable or work.refused or work.pending
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +238,7 @@ def get_ready(bench: Bench) -> Ready:
     check_use(rails, sections.use, teacher.offering, teacher.model, terms)
     check_reasoning(rails, sections.use, teacher, terms)
     check_address(bench)
+    check_batch(bench)
     price = price_for(bench)
     prompts = prompts_of(bench)
     check_prompts(rails, teacher.offering, terms, prompts)
@@ -260,7 +275,8 @@ async def collect_step(bench: Bench, ledger: Ledger, ready: Ready, stop: Stop) -
     decision = ready.permit.decision
     record_decision(ledger, decision.digest, decision.model_dump_json())
     checkpoint(ledger, home)  # whatever happens next, the log so far is signed
-    if not work.todo:
+    waiting = bool(open_jobs(ledger))
+    if not work.todo and not waiting:
         return Collected(work, Summary())
     _look_before_sending(bench, ledger, ready)
     with contextlib.ExitStack() as stack:
@@ -273,7 +289,9 @@ async def collect_step(bench: Bench, ledger: Ledger, ready: Ready, stop: Stop) -
             limit=sections.limits.max_response_bytes,
             headers=ADAPTERS[sections.teacher.adapter].credentials(ready.key.reveal()),
         )
-        shown = stack.enter_context(bench.display.step("collect", len(work.todo)))
+        shown = stack.enter_context(
+            bench.display.step("collect", len(work.todo) + len(work.pending))
+        )
         collection = Collection(
             teacher=sections.teacher,
             sampling=sections.sampling,
@@ -291,11 +309,29 @@ async def collect_step(bench: Bench, ledger: Ledger, ready: Ready, stop: Stop) -
             monotonic=time.monotonic,
         )
         try:
-            summary = await collect(collection, ready.permit, stop)
+            summary = Summary()
+            if waiting or sections.limits.batch:
+                summary = await _in_batches(bench, collection, ready, stop)
+                now = sort_out(ledger, calls, sections.limits)
+                work.pending, budget = now.pending, Budget(ready.cap_nano, spent_nano(ledger))
+                collection = replace(collection, plan=now, budget=budget)
+            if not sections.limits.batch:
+                summary = summary.plus(await collect(collection, ready.permit, stop))
         finally:
             await client.close()
             checkpoint(ledger, home)
     return Collected(work, summary)
+
+
+async def _in_batches(bench: Bench, collection: Collection, ready: Ready, stop: Stop) -> Summary:
+    """What is open at the provider, and with `[limits] batch` everything else too."""
+    teacher, limits = collection.teacher, collection.limits
+    headers = ADAPTERS[teacher.adapter].credentials(ready.key.reveal())
+    async with Channel(
+        teacher.base_url, ready.key, headers, seconds=limits.deadline_seconds, now=bench.clock
+    ) as channel:
+        say, permit = bench.display.say, ready.permit
+        return await collect_batches(collection, channel, permit, stop, say, make=limits.batch)
 
 
 def _look_before_sending(bench: Bench, ledger: Ledger, ready: Ready) -> None:
