@@ -155,8 +155,10 @@ class BatchServer:
             self.on(step)
             status, reply = 401, b'{"error": {"code": "invalid_api_key", "message": "no"}}'
             if fault != DENIED and self._authorised(handler):
-                status, reply = (fault, b"{}") if isinstance(fault, int) else self._do(
-                    step, handler.path, handler.headers.get("content-type", ""), body
+                status, reply = (
+                    (fault, b"{}")
+                    if isinstance(fault, int)
+                    else self._do(step, handler.path, handler.headers.get("content-type", ""), body)
                 )
         with suppress(OSError):  # the client is gone, perhaps killed by `on`
             if fault == LOST:
@@ -211,6 +213,8 @@ class BatchServer:
         if step == "list":
             if self.unlisted:
                 return 404, b'{"error": {"code": "not_found", "message": "no such path"}}'
+            for one in self.batches:
+                self._asked(one)
             return 200, json.dumps(self._page(path)).encode()
         name = tail[-2] if step == "results" else tail[-1]
         if step == "results" and self.api in ("openai", "mistral"):
@@ -220,10 +224,14 @@ class BatchServer:
             return 404, b'{"error": {"code": "not_found", "message": "no such batch"}}'
         if step == "results":
             return 200, b"".join(line + b"\n" for line in found[0].results)
-        found[0].polls += 1
-        if found[0].polls >= self.polls and not found[0].word:
-            self._work(found[0])
+        self._asked(found[0])
         return 200, json.dumps(self._shown(found[0])).encode()
+
+    def _asked(self, batch: Batch) -> None:
+        """Time passes with each question."""
+        batch.polls += 1
+        if batch.polls >= self.polls and not batch.word:
+            self._work(batch)
 
     # ---- making
 
@@ -441,7 +449,7 @@ def _gemini_shown(batch: Batch) -> Json:
         return shown | {"error": {"code": 8 if "RESOURCE" in batch.failed else 3,
                                   "status": batch.failed, "message": "scripted"}}  # fmt: skip
     if batch.word:
-        shown["response"] = {"inlinedResponses": inlined}
+        shown["metadata"]["output"] = {"inlinedResponses": inlined}
     return shown
 
 
