@@ -18,6 +18,7 @@ import json
 import random
 import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -30,9 +31,9 @@ from tests.dialect_servers import BODIES
 
 Json = dict[str, Any]
 MODEL = "smollm2-135m"
-LOST, CUT, DENIED = "lost", "cut", "denied"
+LOST, CUT, DENIED, HANG = "lost", "cut", "denied", "hang"
 """Faults: the request is carried out and the connection closed without a word; the body ends early;
-401."""
+401; no reply at all."""
 ROOTS = {"openai": "/v1", "mistral": "/v1", "anthropic": "", "gemini": "/v1beta"}
 TEACHERS: dict[str, Json] = {
     "openai": {"adapter": "openai"},
@@ -93,11 +94,13 @@ class BatchServer:
         failed: Sequence[str] = (),
         api_key: str = "",
         unlisted: bool = False,
+        retry_after: str = "",
     ) -> None:
         self.api, self.script, self.polls, self.word = api, results or {}, polls, word
         self.faults = {step: list(given) for step, given in (faults or {}).items()}
         self.extra_lines, self.failed, self.api_key = extra_lines, list(failed), api_key
-        self.unlisted = unlisted
+        self.unlisted, self.retry_after = unlisted, retry_after
+        self.times: list[float] = []
         self.files: dict[str, bytes] = {}
         self.batches: list[Batch] = []
         self.billed: Counter[str] = Counter()
@@ -106,6 +109,7 @@ class BatchServer:
         self.bodies: list[tuple[str, bytes]] = []
         self.on: Callable[[str], None] = lambda step: None
         self._arrived = 0
+        self._over = threading.Event()
         self._lock = threading.RLock()
 
     @property
@@ -140,6 +144,7 @@ class BatchServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._over.set()
         self.http.shutdown()
         self.http.server_close()
         self._thread.join()
@@ -150,6 +155,7 @@ class BatchServer:
         with self._lock:
             step = self._step(handler.command, handler.path)
             self.steps.append(step)
+            self.times.append(time.monotonic())
             self.bodies.append((step, body))
             fault = self.faults[step].pop(0) if self.faults.get(step) else None
             self.on(step)
@@ -161,7 +167,9 @@ class BatchServer:
                     else self._do(step, handler.path, handler.headers.get("content-type", ""), body)
                 )
         with suppress(OSError):  # the client is gone, perhaps killed by `on`
-            if fault == LOST:
+            if fault == HANG:
+                self._over.wait()
+            if fault in (LOST, HANG):
                 handler.close_connection = True
                 handler.connection.close()
                 return
@@ -173,6 +181,8 @@ class BatchServer:
         handler.send_response(status)
         handler.send_header("content-type", "application/json")
         handler.send_header("content-length", str(len(reply)))
+        if self.retry_after and status == 429:
+            handler.send_header("retry-after", self.retry_after)
         handler.end_headers()
         half = len(reply) // 2
         handler.wfile.write(reply[:half])

@@ -9,8 +9,9 @@ in the provider's list of batches. A line is an outcome once, however often a fi
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import replace
+from typing import Any
 
 from policy.errors import BadInput, SpiritSafeError
 from policy.permit import Action, Permit
@@ -96,10 +97,22 @@ class _Batches:
             for job in [one for one in self.jobs if one.due <= now]:
                 if self.stop.asked:
                     return
-                await self._look(job)
+                await self._unless_interrupted(self._look(job))
             if not make or not (self.jobs or self.books.queue):
                 return
             await self._rest()
+
+    async def _unless_interrupted(self, work: Coroutine[Any, Any, None]) -> None:
+        """A question may be left in the middle: the next run asks it again."""
+        task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(self.stop.wait())
+        try:
+            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not self.stop.interrupted:
+                await task
+        finally:
+            task.cancel()
+            stopped.cancel()
+            await asyncio.gather(task, stopped, return_exceptions=True)
 
     async def _rest(self) -> None:
         moments = [job.due for job in self.jobs]

@@ -323,6 +323,21 @@ def test_a_key_leaves_in_the_dialect_s_header_and_is_never_stored(tmp_path: Path
     assert asked(path, "SELECT count(*) FROM completion WHERE text LIKE '%[key]%'") == [(1,)]
 
 
+def test_the_wait_that_a_provider_asks_for_is_kept(tmp_path: Path) -> None:
+    with BatchServer("openai", faults={"poll": [429]}, retry_after="1.5") as server:
+        ask(batch_project(tmp_path / "home", server))
+    first, second = [at for step, at in zip(server.steps, server.times, strict=True)
+                     if step == "poll"]  # fmt: skip
+    assert second - first >= 1.5
+
+
+def test_waits_between_questions_grow(tmp_path: Path) -> None:
+    with BatchServer("openai", polls=6) as server:
+        ask(batch_project(tmp_path / "home", server))
+    at = [at for step, at in zip(server.steps, server.times, strict=True) if step == "poll"]
+    assert at[-1] - at[-2] > 1.5 * (at[1] - at[0])
+
+
 def test_a_larger_collection_is_split_by_count_and_by_money(tmp_path: Path) -> None:
     with BatchServer("openai") as server:
         path = batch_project(tmp_path / "home", server, rows=25, limits={"batch_requests": 10})

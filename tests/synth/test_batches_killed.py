@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from synth.audit import findings
-from tests.batch_servers import BatchServer
+from tests.batch_servers import HANG, BatchServer
 from tests.command import spiritsafe, start
 from tests.synth.batching_parts import APIS, batch_project, classes, states
 from tests.synth.parts import asked, opened
@@ -132,6 +132,17 @@ def test_an_interrupt_leaves_at_once_and_the_batch_goes_on(tmp_path: Path) -> No
     assert done.json["sent"] == 0
     assert len(server.batches) == 1
     assert max(server.billed.values()) == 1
+
+
+def test_an_interrupt_does_not_wait_for_a_question_without_an_answer(tmp_path: Path) -> None:
+    with BatchServer("openai", faults={"poll": [HANG]}) as server:
+        path = batch_project(tmp_path / "home", server, limits={"deadline_seconds": 60})
+        child = start("collect", path, cwd=tmp_path, log=tmp_path / "log")
+        while "poll" not in server.steps:
+            assert child.poll() is None
+            time.sleep(0.05)
+        child.send_signal(signal.SIGINT)
+        assert child.wait(timeout=10) == 130
 
 
 def states_or_none(path: Path, child: subprocess.Popen[bytes]) -> str | None:
