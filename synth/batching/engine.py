@@ -333,7 +333,7 @@ class _Batches:
     async def _find(self, job: Job) -> None:
         """Look for a batch whose id was lost among those of the account."""
         its, form = self.its, FORMATS[job.api]
-        others = known_ids(its.ledger) | job.denied
+        others = (known_ids(its.ledger) | job.denied) - {job.provider_id}
         found = await find(self.channel, form, self.books.teacher(job), job, others)
         if isinstance(found, State):
             self._adopt(job, found)

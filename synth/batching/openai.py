@@ -73,10 +73,16 @@ def create(order: Order) -> Ask:
     body = {
         "input_file_id": order.file,
         "endpoint": endpoint(order.teacher),
-        "completion_window": f"{order.hours}h",
+        "completion_window": window(order.hours),
         "metadata": {TAG: order.tag},
     }
     return Ask("POST", path(order.teacher, "/batches"), (dumped(body),))
+
+
+def window(hours: int) -> str:
+    """`24h` is the only one that OpenAI knows; Groq takes days too."""
+    days, rest = divmod(hours, 24)
+    return f"{days}d" if days > 1 and not rest else f"{hours}h"
 
 
 def poll(teacher: Teacher, batch: str) -> Ask:

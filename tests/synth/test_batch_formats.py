@@ -102,6 +102,12 @@ def test_openai_s_paths_in_its_three_dialects(
     assert json.loads(form.line_of(teacher(**its), "a-1", b"{}"))["url"] == url
 
 
+def test_a_window_in_the_words_of_groq() -> None:
+    for hours, word in ((24, "24h"), (36, "36h"), (48, "2d"), (168, "7d")):
+        made = FORMATS["groq"].create(order()._replace(hours=hours))
+        assert json.loads(b"".join(made.pieces))["completion_window"] == word
+
+
 def test_an_id_that_would_leave_its_path_is_no_id() -> None:
     form, its = FORMATS["openai"], teacher()
     assert form.state(its, b'{"id": "../../v1/files", "status": "completed"}') is None

@@ -207,9 +207,12 @@ def test_a_request_without_a_line_is_unknown_and_keeps_its_reserve(
     assert held > 0
 
 
+@pytest.mark.parametrize("fault", [LOST, CUT])
 @every_api
-def test_a_reply_to_the_making_that_is_lost_is_found_again(tmp_path: Path, api: str) -> None:
-    with BatchServer(api, faults={"create": [LOST]}) as server:
+def test_a_reply_to_the_making_that_is_lost_is_found_again(
+    tmp_path: Path, api: str, fault: str
+) -> None:
+    with BatchServer(api, faults={"create": [fault]}) as server:
         path = batch_project(tmp_path / "home", server)
         collected = ask(path)
     assert collected.summary.answers == 12
@@ -261,6 +264,30 @@ def test_without_a_list_a_lost_batch_stays_lost_and_is_held(tmp_path: Path) -> N
         ask(path)
     assert classes(path) == {"ok": 12}
     assert max(server.billed.values()) == 1
+
+
+def test_a_batch_that_its_provider_no_longer_knows_is_lost_until_it_is_seen_again(
+    tmp_path: Path,
+) -> None:
+    with BatchServer("openai", faults={"poll": [404, 404, 404]}) as server:
+        path = batch_project(tmp_path / "home", server)
+        collected = ask(path)
+        assert collected.summary.failures == {"lost_batch": 12}
+        assert classes(path) == {"unknown no_outcome": 12}
+        assert states(path)[-1] == "lost"
+        ask(path)  # it is in the list again
+    assert len(server.batches) == 1
+    assert classes(path) == {"ok": 12}
+    assert max(server.billed.values()) == 1
+
+
+def test_a_redirect_takes_neither_requests_nor_key_elsewhere(tmp_path: Path) -> None:
+    with BatchServer("openai", faults={"upload": [307]}) as server:
+        path = batch_project(tmp_path / "home", server)
+        with pytest.raises(BadInput, match="redirect"):
+            ask(path)
+    assert server.steps == ["upload"]
+    assert classes(path) == {"rejected redirect": 12}
 
 
 @pytest.mark.parametrize("api", ["openai", "gemini"])

@@ -5,6 +5,7 @@ The provider counts what it bills; it kills the client itself, at the very step 
 
 from __future__ import annotations
 
+import random
 import signal
 import subprocess
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from synth.audit import findings
-from tests.batch_servers import HANG, BatchServer
+from tests.batch_servers import HANG, BatchServer, Result, refused
 from tests.command import spiritsafe, start
 from tests.synth.batching_parts import APIS, batch_project, classes, states
 from tests.synth.parts import asked, opened
@@ -85,6 +86,32 @@ def test_kill_9_at_each_step_bills_nothing_twice_and_forgets_nothing(
     assert set(classes(path)) <= {"ok", "not_sent not_made"}
     with opened(path) as ledger:
         assert findings(ledger, home) == []
+
+
+@pytest.mark.parametrize("api", ["openai", "anthropic"])
+def test_kills_at_random_with_refusals_among_the_lines(tmp_path: Path, api: str) -> None:
+    chance = random.Random(11)
+
+    def results(number: int, body: dict[str, object]) -> Result:
+        return refused(429) if number % 10 == 3 else Result()
+
+    home = tmp_path / "home"
+    with BatchServer(api, polls=2, results=results) as server:
+        path = batch_project(home, server, rows=60, limits={"batch_requests": 17, "tries": 20})
+        for _ in range(8):
+            seen, wanted = len(server.steps), chance.randint(1, 9)
+            child = start("collect", path, cwd=tmp_path, log=tmp_path / "log")
+            while child.poll() is None and len(server.steps) < seen + wanted:
+                time.sleep(0.005)
+            time.sleep(chance.random() / 20)
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+            with opened(path) as ledger:
+                assert findings(ledger, home) == []
+        spiritsafe("collect", path, timeout=100)
+    assert max(server.billed.values()) == 1
+    assert server.billed.total() == 60
+    assert asked(path, "SELECT count(*), count(DISTINCT key) FROM completion") == [(60, 60)]
 
 
 def test_the_order_of_what_is_durable(tmp_path: Path) -> None:
