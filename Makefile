@@ -62,7 +62,7 @@ $(READY): pyproject.toml constraints.txt
 $(PEERS_READY): tests/peers-constraints.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/pip install --quiet --disable-pip-version-check -c tests/peers-constraints.txt \
-		'litellm[proxy]' llmock anthropic google-genai
+		'litellm[proxy]' llmock anthropic google-genai mistralai
 	@touch $@
 
 # General policy engines, for benchmarks/decide.py only.

@@ -28,6 +28,7 @@ from policy.verify import (
 )
 from synth.breaker import CLEARANCE, FOLDER, KEY
 from synth.checkpoints import notes, public_key
+from synth.jobs import job_leaf
 from synth.ledger import Ledger, unpack
 from synth.plan import request_key
 from synth.rows import (
@@ -102,6 +103,8 @@ def _fields(ledger: Ledger) -> dict[int, Any]:
         found[seq] = verdict_leaf(attempts, tuple(one[1:] for one in listed))
     for row in ledger.each("SELECT * FROM receipt"):
         found[row[0]] = receipt_leaf(row)
+    for row in ledger.each("SELECT * FROM job"):
+        found[row[0]] = job_leaf(row)
     return found
 
 
@@ -150,7 +153,7 @@ def _requests(ledger: Ledger) -> Iterator[Finding]:
 
 def _orphans(ledger: Ledger) -> Iterator[Finding]:
     """Rows that no leaf of the log knows."""
-    for table in ("decision", "attempt", "outcome", "verdict", "receipt"):
+    for table in ("decision", "attempt", "outcome", "verdict", "receipt", "job"):
         for (seq,) in ledger.each(
             f"SELECT DISTINCT seq FROM {table} ANTI JOIN leaf USING (seq) ORDER BY seq"  # noqa: S608
         ):

@@ -30,9 +30,10 @@ KINDS = ("bad_key", "forbidden", "policy")
 
 
 class Trip(NamedTuple):
-    """The outcome that stopped an offering."""
+    """The outcome that stopped an offering, or the answer to a question about a batch."""
 
     attempt: str
+    """Of a batch: its number, and that of the entry that says so."""
     kind: str
     message: str
 
@@ -81,7 +82,7 @@ def standing(ledger: Ledger, home: Path, offering: str) -> Trip | None:
     """The newest trip of an offering that nobody has cleared."""
     marks = ", ".join("?" for _ in KINDS)
     rows = ledger.rows(
-        f"SELECT id, kind, message FROM state WHERE offering = ? AND kind IN ({marks})"  # noqa: S608
+        f"SELECT id, kind, message FROM refusal WHERE offering = ? AND kind IN ({marks})"  # noqa: S608
         " ORDER BY seq DESC LIMIT 1",
         [offering, *KINDS],
     )

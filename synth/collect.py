@@ -19,7 +19,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
 from policy.errors import BadInput, SpiritSafeError
 from policy.permit import Action, Permit
-from synth.client import send, served_wrongly
+from synth.client import send
 from synth.config import Limits, Sampling, Teacher
 from synth.crash import Point
 from synth.guard import Guard
@@ -28,13 +28,13 @@ from synth.limiter import Limiter, Ticket
 from synth.pacing import Budget, Pace, Today
 from synth.plan import Plan
 from synth.pricing import Price
-from synth.reasoning import without_reasoning
 from synth.retries import GIVE_UP, RetryQuota
-from synth.rows import AttemptRow, OutcomeRow
+from synth.rows import AttemptRow
+from synth.settling import bill_of, checked, outcome_row, withheld
 from synth.stop import Stop, fatal_error
 from synth.teachers import ADAPTERS
 from synth.transport import TeacherClient
-from synth.wire import Call, Completion, Failure, OutcomeClass, Reply, Usage, printable
+from synth.wire import Call, Completion, Failure, OutcomeClass, Reply
 
 Sleep = Callable[[float], Awaitable[None]]
 BACKOFF_BASE, BACKOFF_MAX = 0.5, 30.0  # seconds; each wait is longer than the one before
@@ -52,6 +52,7 @@ class Event:
     result: Completion | Failure
     attempt: str
     seconds: float
+    """0 in a batch."""
     cost_nano: int
     """What this attempt costs, or the reserve that is kept for it."""
     billed_nano: int
@@ -112,10 +113,13 @@ class _Stopped(Exception):  # noqa: N818 - it says what happened
     """The run was stopped while somebody waited for a turn."""
 
 
-async def collect(collection: Collection, permit: Permit, stop: Stop) -> Summary:
-    """Send what is to do. Raises what stopped the run, after what was in flight is settled."""
+async def collect(
+    collection: Collection, permit: Permit, stop: Stop, before: Summary | None = None
+) -> Summary:
+    """Send what is to do; the summary goes on from what the run did before. Raises what stopped
+    the run, after what was in flight is settled."""
     Permit.must_be(permit, Action.COLLECT)
-    run = _Run(collection, permit, stop)
+    run = _Run(collection, permit, stop, before or Summary())
     workers = min(collection.limits.concurrency, max(1, len(collection.plan.todo)))
     tasks = [asyncio.create_task(run.work()) for _ in range(workers)]
     watching = asyncio.create_task(run.watch())
@@ -151,11 +155,13 @@ class Queue:
 class _Run:
     """The state of one collection: what is left, and what came of the rest."""
 
-    def __init__(self, collection: Collection, permit: Permit, stop: Stop) -> None:
+    def __init__(
+        self, collection: Collection, permit: Permit, stop: Stop, summary: Summary
+    ) -> None:
         self.its = collection
         self.permit = permit
         self.stop = stop
-        self.summary = Summary()
+        self.summary = summary
         self.queue = Queue(collection.plan.todo)
         self.attempts = dict(collection.plan.attempts)
         self.ended: dict[str, _Ended] = {}
@@ -266,7 +272,8 @@ class _Run:
             raise
         self._paced(call, ticket, reply)
         its.ledger.passing(Point.AFTER_BYTES)
-        reply = self._checked(reply)
+        given, reply = reply, checked(reply, its.teacher, keep_reasoning=its.keep_reasoning)
+        self.summary.withheld += withheld(given, reply)
         await self._settle(call, attempt, reserve, reply, its.monotonic() - started)
         its.ledger.passing(Point.AFTER_OUTCOME)
         return reply
@@ -333,35 +340,12 @@ class _Run:
         self.summary.sent += 1
         return attempt
 
-    def _checked(self, reply: Reply) -> Reply:
-        """A completion of another model than the permitted one is no completion, and what the
-        terms do not list as output is not kept."""
-        if not self.its.keep_reasoning:
-            given = reply
-            reply = without_reasoning(given)
-            self.summary.withheld += reply is not given
-        result = reply.result
-        teacher = self.its.teacher
-        if not isinstance(result, Completion) or not served_wrongly(
-            result, teacher.model, teacher.served_as
-        ):
-            return reply
-        failure = Failure(
-            OutcomeClass.BILLED_BAD,
-            "served_other_model",
-            f"asked for {teacher.model}, served by {printable(result.served_model)}",
-            200,
-            usage=result.usage,
-            served_model=result.served_model,
-            provider_request_id=result.provider_request_id,
-        )
-        return Reply(failure, reply.raw, reply.headers)
-
     async def _settle(
         self, call: Call, attempt: str, reserve: int, reply: Reply, seconds: float
     ) -> None:
         its, result = self.its, reply.result
-        usage, cost = self._bill(result, reserve)
+        bill = bill_of(result, reserve, its.price, tier=self.tier, at=its.clock())
+        usage, cost = bill
         self.ended[call.key] = _Ended(attempt, seconds, cost)
         failure = result if isinstance(result, Failure) else None
         held = failure is not None and failure.outcome is OutcomeClass.UNKNOWN
@@ -371,26 +355,13 @@ class _Run:
             self.summary.completion_tokens += usage.completion_tokens
         try:
             await its.ledger.append(
-                OutcomeRow(
-                    attempt=attempt,
-                    key=call.key,
-                    at=its.ledger.now(),
-                    outcome=failure.outcome if failure else OutcomeClass.OK,
-                    failure=failure.kind if failure else "",
-                    message=_clean(failure.message) if failure else "",
-                    status=failure.status if failure else 200,
-                    served_model=result.served_model,
-                    provider_request_id=result.provider_request_id,
-                    prompt_tokens=usage.prompt_tokens,
-                    completion_tokens=usage.completion_tokens,
-                    cached_tokens=usage.cached_tokens,
-                    reasoning_tokens=usage.reasoning_tokens,
-                    estimated=usage.estimated,
-                    cost_nano=cost,
+                outcome_row(
+                    attempt,
+                    call.key,
+                    its.ledger.now(),
+                    reply,
+                    bill,
                     milliseconds=int(seconds * 1000),
-                    completion=result if isinstance(result, Completion) else None,
-                    raw=reply.raw,
-                    headers=reply.headers,
                     salt=its.random_bytes(16),
                 )
             )
@@ -400,27 +371,6 @@ class _Run:
                 spent = usage.prompt_tokens + usage.completion_tokens
                 its.guard.settle(reserve, cost, self._tokens(call), spent)
                 self.today.settle(self._tokens(call), spent)
-
-    def _bill(self, result: Completion | Failure, reserve: int) -> tuple[Usage, int]:
-        """(usage, nano-dollars): by the provider's usage, or the reserve where it has none."""
-        if isinstance(result, Failure) and result.outcome in (
-            OutcomeClass.REJECTED,
-            OutcomeClass.NOT_SENT,
-        ):
-            return Usage(), 0
-        usage = result.usage
-        if usage is None or usage.estimated:
-            return Usage(estimated=True), reserve
-        cost = self.its.price.cost_nano(
-            usage.prompt_tokens,
-            usage.completion_tokens,
-            usage.cached_tokens,
-            written_tokens=usage.cache_write_tokens,
-            tier=result.service_tier if isinstance(result, Completion) else self.tier,
-            served=result.served_model,
-            at=self.its.clock(),
-        )
-        return usage, cost
 
     def _finish(self, call: Call, reply: Reply) -> None:
         """The last word on one call of this run."""
@@ -455,7 +405,3 @@ def _last_result(state: RetryCallState) -> Reply:
     assert state.outcome is not None
     reply: Reply = state.outcome.result()
     return reply
-
-
-def _clean(text: str) -> str:
-    return text.encode("utf-8", "replace").decode().replace("\0", "\\0")

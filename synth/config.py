@@ -48,6 +48,9 @@ class Teacher(Section):
     features: tuple[str, ...] = ()
     """Features of the offering that answers will use, where its terms tell them apart:
     `grounding`, `web_search`, `preview`, `reasoning`."""
+    batch_api: Literal["auto", "openai", "groq", "anthropic", "gemini", "mistral"] = "auto"
+    """Batch API that `[limits] batch` uses. `auto` goes by adapter and offering; a gateway may
+    speak another one."""
     served_as: tuple[str, ...] = ()
     """Other model names that the server may truthfully report, such as dated snapshots."""
     weights: str = "smollm2"
@@ -193,8 +196,9 @@ class Price(Section):
     """USD per million prompt tokens that the provider read from its cache; unset: as `input`."""
     cache_write: float | None = Field(default=None, ge=0)
     """USD per million prompt tokens that it wrote to its cache; unset: as `input`."""
-    batch: float = Field(default=1.0, ge=0, le=1)
-    """Factor on all of these for requests sent through a batch API, for instance 0.5."""
+    batch: float | None = Field(default=None, ge=0, le=1)
+    """Share of all these that a request in a batch costs. Unset: half where the provider documents
+    that, else all of it."""
 
 
 class Limits(Section):
@@ -224,6 +228,15 @@ class Limits(Section):
     """What to do with attempts whose outcome was lost: hold them, or pay a second time."""
     max_resends: int = Field(default=0, ge=0)
     """`resend`: how many lost attempts this project may ever send again."""
+    batch: bool = False
+    """Send by the provider's batch API: half the price at most of them, results within a day."""
+    batch_poll_seconds: float = Field(default=60.0, gt=0)
+    """Wait before asking for the first time whether a batch has ended; later waits grow."""
+    batch_hours: int = Field(default=24, ge=1, le=168)
+    """How long the provider may take. OpenAI takes 24 only, Groq and Mistral up to a week,
+    Anthropic and Gemini are not asked."""
+    batch_requests: int = Field(default=0, ge=0)
+    """Most requests of one batch; 0 takes what the provider takes."""
     price: Price | None = None
     """Own price; without it the dated list of genai-prices decides, and an unknown model stops."""
 

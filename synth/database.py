@@ -113,6 +113,7 @@ TYPES: dict[str, tuple[str, ...]] = {
     "raw": ("VARCHAR", "BLOB", "VARCHAR", "BLOB"),
     "verdict": (*("BIGINT", "VARCHAR", "VARCHAR", "VARCHAR", "BOOLEAN", "VARCHAR", "VARCHAR"),),
     "receipt": ("BIGINT", "VARCHAR", "VARCHAR", "VARCHAR", "VARCHAR", "BIGINT"),
+    "job": ("BIGINT", "VARCHAR", "BIGINT", *("VARCHAR",) * 8, "BIGINT", "VARCHAR[]", "VARCHAR"),
 }
 """Column types by table, as in schema.sql: typed lists insert a group in one statement."""
 

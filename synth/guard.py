@@ -136,13 +136,26 @@ class Guard:
             self._warned = soft.split(" ")[0]
             self._warn(f"soft cap of {FILE}: {soft}")
 
-    def settle(self, reserve_nano: int, billed_nano: int, reserved: int, used: int) -> None:
-        """Replace a reserve by what was used. One of yesterday changes nothing today."""
+    def settle(
+        self,
+        reserve_nano: int,
+        billed_nano: int,
+        reserved: int,
+        used: int,
+        *,
+        sent_ms: int | None = None,
+    ) -> None:
+        """Replace a reserve by what was used. One of yesterday changes nothing today; `sent_ms` is
+        when it was sent, where that may be days ago."""
         self._turn_the_page()
-        if self._of_yesterday:
+        if sent_ms is not None:
+            if sent_ms // DAY_MS != self._day:
+                return
+        elif self._of_yesterday:
             self._of_yesterday -= 1
             return
-        self._in_flight -= 1
+        else:
+            self._in_flight -= 1
         self._change(Line(0, used - reserved, billed_nano - reserve_nano, 0))
 
     def _change(self, more: Line, *, check: bool = False) -> str:

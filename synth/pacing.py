@@ -121,6 +121,11 @@ class Today:
         """Replace a reserve by what was used."""
         self.tokens = max(0, self.tokens + used - reserved)
 
+    def withdraw(self, tokens: int) -> None:
+        """It was counted and will not be sent."""
+        self.requests -= 1
+        self.settle(tokens, 0)
+
     def _number(self) -> int:
         return int(self._wall() // DAY)
 

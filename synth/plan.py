@@ -81,6 +81,11 @@ class Chosen(Sequence[Call]):
         """Choose one more."""
         self._places.append(at)
 
+    @property
+    def places(self) -> Sequence[int]:
+        """Where they are among the calls."""
+        return self._places
+
     def __len__(self) -> int:
         return len(self._places)
 
@@ -102,6 +107,8 @@ class Plan:
     todo: Chosen
     held: Chosen
     """Outcome lost: perhaps billed, so not sent again by itself."""
+    pending: Chosen
+    """In a batch at the provider."""
     done: int = 0
     unusable: int = 0
     """Paid for and unusable: asking again would be a second payment."""
@@ -159,7 +166,8 @@ def sort_out(ledger: Ledger, calls: Sequence[Call], limits: Limits) -> Plan:
     known: dict[str, list[tuple[str, str]]] = {}
     for key, outcome, kind in ledger.each("SELECT key, class, kind FROM state ORDER BY seq"):
         known.setdefault(key, []).append((outcome, kind))
-    result = Plan(calls, Chosen(calls), Chosen(calls), resends=_resends(known))
+    todo, held, pending = Chosen(calls), Chosen(calls), Chosen(calls)
+    result = Plan(calls, todo, held, pending, resends=_resends(known))
     allowed = limits.max_resends - result.resends if limits.on_unknown == "resend" else 0
     for at, call in enumerate(calls):
         history = known.get(call.key, [])
@@ -176,6 +184,8 @@ def _file(result: Plan, at: int, history: list[tuple[str, str]], allowed: int) -
         result.done += 1
     elif "billed_bad" in outcomes:
         result.unusable += 1
+    elif "pending" in outcomes:
+        result.pending.add(at)
     elif "unknown" in outcomes:
         if allowed <= 0:
             result.held.add(at)

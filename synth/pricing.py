@@ -45,6 +45,16 @@ _PROVIDERS = {
 }
 
 
+_HALF = Decimal("0.5")
+_BATCH_SHARES = {
+    "openai-api": _HALF,  # help.openai.com/en/articles/9197833: "50% cost discount"
+    "azure-openai": _HALF,  # learn.microsoft.com, how-to/batch: "50% less cost"
+    "anthropic-api": _HALF,  # docs.anthropic.com, "Message batches": 50 %
+    "gemini-api": _HALF,  # ai.google.dev, "Batch API": "50% of the standard cost"
+    "mistral-api": _HALF,  # docs.mistral.ai, "Batch Inference": 50 %
+    "groq": _HALF,  # console.groq.com/docs/batch: 50 %
+}
+"""What a request in a batch costs of the usual price, by offerings that say so."""
 MILLION = 10**6
 
 
@@ -67,19 +77,28 @@ class Price:
     """`own`, `free`, or version and digest of the list."""
     provider: str = ""
     input: Decimal = Decimal(0)
-    """USD per million prompt tokens (own prices only, as the next four)."""
+    """USD per million prompt tokens (own prices only, as the next three)."""
     output: Decimal = Decimal(0)
     cached: Decimal = Decimal(0)
     written: Decimal = Decimal(0)
-    batch: Decimal = Decimal(1)
+    share: Decimal = Decimal(1)
+    """Of these prices: what a request in a batch costs, where the list has no batch prices."""
 
     @property
     def named(self) -> str:
         """What an attempt's row says of it: own prices by their figures, since they change."""
         if self.source != "own":
             return self.source
-        figures = (self.input, self.output, self.cached, self.written, self.batch)
+        figures = (self.input, self.output, self.cached, self.written, self.share)
         return "own " + "/".join(map(str, figures))
+
+    @property
+    def named_in_batch(self) -> str:
+        """The same of an attempt in a batch."""
+        if self.source == "free":
+            return self.source
+        share = self._share("", datetime.now(UTC).timestamp())
+        return f"{self.named}, batch" if share is None else f"{self.named}, {share} in a batch"
 
     def cost_nano(
         self,
@@ -109,25 +128,45 @@ class Price:
         else:
             total = each.base + each.input * plain + each.output * completion_tokens
             total += each.cached * cached + each.written * written
+        if batch and (share := self._share(served, at)) is not None:
+            total *= share
         return int((total * NANO).to_integral_value(ROUND_CEILING))
 
     def reserve_nano(
-        self, prompt_tokens: int, max_tokens: int, *, tier: str = "", at: float | None = None
+        self,
+        prompt_tokens: int,
+        max_tokens: int,
+        *,
+        tier: str = "",
+        batch: bool = False,
+        at: float | None = None,
     ) -> int:
         """The most that a request may cost: some providers bill what they write to their cache
         dearer than a prompt."""
-        plain = self.cost_nano(prompt_tokens, max_tokens, tier=tier, at=at)
+        plain = self.cost_nano(prompt_tokens, max_tokens, tier=tier, batch=batch, at=at)
         written = self.cost_nano(
-            prompt_tokens, max_tokens, written_tokens=prompt_tokens, tier=tier, at=at
+            prompt_tokens,
+            max_tokens,
+            written_tokens=prompt_tokens,
+            tier=tier,
+            batch=batch,
+            at=at,
         )
         return max(plain, written)
+
+    def _share(self, served: str, at: float | None) -> Decimal | None:
+        """Of the usual price; None where the list has batch prices of its own."""
+        if self.source == "own":
+            return self.share
+        moment = datetime.now(UTC).timestamp() if at is None else at
+        listed = _batch_listed(self._billed(served), self.provider, int(moment // 60))
+        return None if listed else self.share
 
     def _per_token(self, served: str, tier: str, batch: bool, at: float | None) -> _PerToken | None:
         """None where a price depends on how long the prompt is."""
         if self.source == "own":
-            factor = (self.batch if batch else 1) / Decimal(MILLION)
             figures = (self.input, self.cached, self.written, self.output)
-            return _PerToken(Decimal(0), *(one * factor for one in figures))
+            return _PerToken(Decimal(0), *(one / MILLION for one in figures))
         moment = datetime.now(UTC).timestamp() if at is None else at
         return _flat(self._billed(served), self.provider, tier, batch, int(moment // 60))
 
@@ -189,6 +228,16 @@ def _is_tiered(model: str, provider: str, at: float) -> bool:
 
 
 @lru_cache(maxsize=256)
+def _batch_listed(model: str, provider: str, minute: int) -> bool:
+    """Whether the list knows what the model costs in a batch."""
+    usage = (MILLION, 0, 0, MILLION)
+    plain, batch = (
+        _listed(model, provider, "", each, minute * 60.0, usage) for each in (False, True)
+    )
+    return batch < plain
+
+
+@lru_cache(maxsize=256)
 def _is_listed(model: str, provider: str) -> bool:
     try:
         calc_price(PricedUsage(), model, provider_id=provider)
@@ -212,14 +261,16 @@ def price_of(offering: str, model: str, own: OwnPrice | None) -> Price:
 
     Raises BadInput for a hosted model that neither the user nor the list prices.
     """
+    share = _share_in_batch(offering) if own is None or own.batch is None else own.batch
+    share = Decimal(str(share))
     if own is not None:
         read = own.input if own.cached_input is None else own.cached_input
         written = own.input if own.cache_write is None else own.cache_write
-        figures = (own.input, own.output, read, written, own.batch)
+        figures = (own.input, own.output, read, written, share)
         return Price(model, "own", "", *(Decimal(str(one)) for one in figures))
     if is_own_server(offering):
         return Price(model, "free")
-    listed = Price(model, list_name(), provider=_PROVIDERS.get(offering, ""))
+    listed = Price(model, list_name(), provider=_PROVIDERS.get(offering, ""), share=share)
     try:
         listed.cost_nano(1, 1)
     except LookupError:
@@ -229,6 +280,12 @@ def price_of(offering: str, model: str, own: OwnPrice | None) -> Price:
             fix="say what you pay: price = {input = 0.30, output = 1.20}  # USD per million tokens",
         ) from None
     return listed
+
+
+def _share_in_batch(offering: str) -> Decimal:
+    """By the provider behind an offering; one that says nothing takes the whole price."""
+    owners = (offering, offering.partition("/")[0], offering.rpartition("@")[2])
+    return next((_BATCH_SHARES[owner] for owner in owners if owner in _BATCH_SHARES), Decimal(1))
 
 
 def dollars(nano: int) -> str:

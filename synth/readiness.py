@@ -17,7 +17,7 @@ from synth.breaker import standing
 from synth.guard import check_prompts, check_use, rails_of
 from synth.reasoning import check_reasoning
 from synth.secrets import key_for
-from synth.steps import Bench, cap_of, check_address, price_for, prompts_of
+from synth.steps import Bench, cap_of, check_address, check_batch, price_for, prompts_of
 
 ASSUMED_START = 1.0  # seconds until a first token, where no answer was timed yet
 ASSUMED_RATE = 50.0  # tokens a second after that
@@ -44,6 +44,7 @@ def _checks(bench: Bench) -> Iterator[Callable[[], object]]:
     yield lambda: check_use(rails, use, teacher.offering, teacher.model, terms)
     yield lambda: check_reasoning(rails, use, teacher, terms)
     yield lambda: check_address(bench)
+    yield lambda: check_batch(bench)
     yield lambda: cap_of(bench, price_for(bench))
     yield lambda: check_prompts(rails, teacher.offering, terms, prompts_of(bench))
     yield lambda: key_for(teacher.api_key_env, bench.environment)
@@ -115,7 +116,8 @@ def _median_seconds(bench: Bench) -> float | None:
     try:
         with bench.open() as ledger:
             ((median,),) = ledger.rows(
-                "SELECT median(milliseconds) FROM outcome WHERE class = 'ok'"
+                "SELECT median(milliseconds) FROM outcome"
+                " WHERE class = 'ok' AND milliseconds > 0"  # a line of a batch has no time
             )
     except SpiritSafeError:
         return None

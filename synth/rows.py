@@ -13,6 +13,7 @@ from itertools import chain, islice
 from typing import Any, ClassVar, TypeVar
 
 from policy.digest import canonical, commit, sha256
+from synth.jobs import JobRow, job_leaf
 from synth.wire import Call, Completion, TokenLogprobs
 
 Leaf = Mapping[str, Any]
@@ -122,7 +123,7 @@ class ReceiptRow:
         return (seq, self.of, self.name, self.digest, self.file, self.at)
 
 
-Row = DecisionRow | AttemptRow | OutcomeRow | VerdictRow | ReceiptRow
+Row = DecisionRow | AttemptRow | OutcomeRow | VerdictRow | ReceiptRow | JobRow
 
 
 Pack = Callable[[bytes], bytes]
@@ -147,6 +148,9 @@ def entry(row: Row, seq: int, pack: Pack) -> tuple[Leaf, Tables]:
         case ReceiptRow():
             receipt = row.values(seq)
             return receipt_leaf(receipt), [("receipt", receipt)]
+        case JobRow():
+            job = row.values(seq)
+            return job_leaf(job), [("job", job)]
 
 
 def _outcome(row: OutcomeRow, seq: int, pack: Pack) -> tuple[Leaf, Tables]:

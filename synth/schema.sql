@@ -108,9 +108,45 @@ CREATE TABLE receipt (         -- a dataset, run or publication by its manifest;
     at_ms  BIGINT NOT NULL
 );
 
+CREATE TABLE job (             -- one row a change of a batch's state; the newest row of an id counts
+    seq         BIGINT PRIMARY KEY,
+    id          VARCHAR NOT NULL,
+    at_ms       BIGINT NOT NULL,
+    state       VARCHAR NOT NULL,
+    api         VARCHAR NOT NULL,
+    base        VARCHAR NOT NULL,
+    offering    VARCHAR NOT NULL,
+    model       VARCHAR NOT NULL,
+    provider_id VARCHAR NOT NULL,
+    file        VARCHAR NOT NULL,
+    word        VARCHAR NOT NULL,
+    requests    BIGINT NOT NULL,
+    attempts    VARCHAR[] NOT NULL,  -- in the row that intends it
+    note        VARCHAR NOT NULL
+);
+
+CREATE VIEW newest_job AS
+SELECT * FROM job QUALIFY row_number() OVER (PARTITION BY id ORDER BY seq DESC) = 1;
+
+CREATE VIEW pending AS         -- attempts in a batch that has not ended: billed when it does
+SELECT unnest(j.attempts) AS attempt FROM job j JOIN newest_job n ON n.id = j.id
+WHERE j.state = 'intended' AND n.state NOT IN ('settled', 'dropped', 'lost');
+
 CREATE VIEW state AS           -- an attempt with no outcome was perhaps billed
-SELECT a.*, COALESCE(o.class, 'unknown') AS class, COALESCE(o.kind, 'no_outcome') AS kind,
-       COALESCE(o.message, 'the process ended before the outcome was written') AS message,
+SELECT a.*,
+       CASE WHEN o.class IS NOT NULL THEN o.class
+            WHEN p.attempt IS NOT NULL THEN 'pending' ELSE 'unknown' END AS class,
+       CASE WHEN o.class IS NOT NULL THEN o.kind
+            WHEN p.attempt IS NOT NULL THEN 'in_batch' ELSE 'no_outcome' END AS kind,
+       CASE WHEN o.class IS NOT NULL THEN o.message
+            WHEN p.attempt IS NOT NULL THEN 'in a batch at the provider'
+            ELSE 'the process ended before the outcome was written' END AS message,
        CASE WHEN o.class IS NULL OR o.class = 'unknown' THEN a.reserve_nano
             ELSE o.cost_nano END AS committed_nano
-FROM attempt a LEFT JOIN outcome o ON o.attempt = a.id;
+FROM attempt a LEFT JOIN outcome o ON o.attempt = a.id LEFT JOIN pending p ON p.attempt = a.id;
+
+CREATE VIEW refusal AS         -- of a request, or of a question about a batch, whose attempts go on
+SELECT seq, id, offering, kind, message FROM state
+UNION ALL
+SELECT seq, substr(id, 2) || '.' || seq, offering, split_part(note, ': ', 1), note FROM job
+WHERE note <> '';

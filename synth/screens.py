@@ -111,6 +111,7 @@ def check_values(checked: Checked) -> dict[str, Any]:
             "budget_usd": limits.budget_usd,
             "concurrency": limits.concurrency,
             "requests_per_minute": limits.requests_per_minute or None,
+            "batch_hours": limits.batch_hours if limits.batch else None,
             "organisation": _rails_caps(bench),
         },
     }
@@ -180,6 +181,7 @@ def check_screen(checked: Checked) -> str:
     rate = (
         f", {limits.requests_per_minute:g} requests a minute" if limits.requests_per_minute else ""
     )
+    share = " (in batches)" if limits.batch else ""
     takes = duration(bench, expected.requests)
     how = "measured here" if takes.measured else "assumed: nothing was timed yet"
     caps = [f"  cap       {line}" for line in _rails_caps(bench)]
@@ -190,9 +192,16 @@ def check_screen(checked: Checked) -> str:
             f"  requests  {expected.requests:,}",
             f"  tokens    about {expected.prompt_tokens:,} in, at most"
             f" {expected.completion_tokens:,} out",
-            f"  money     at most about {cost}; budget {budget}",
-            f"  time      about {spell(takes.seconds)}, at {takes.each:.1f} s an answer ({how})",
-            f"  pace      {limits.concurrency} at once{rate}",
+            f"  money     at most about {cost}{share}; budget {budget}",
+            *(
+                [f"  time      within {limits.batch_hours} h of a batch's making"]
+                if limits.batch
+                else [
+                    f"  time      about {spell(takes.seconds)}, at {takes.each:.1f} s an answer"
+                    f" ({how})",
+                    f"  pace      {limits.concurrency} at once{rate}",
+                ]
+            ),
             *caps,
         ]
     )
@@ -239,6 +248,7 @@ def collected_values(collected: Collected) -> dict[str, Any]:
         "unusable": work.unusable,
         "refused": work.refused,
         "unknown_held": [call.key for call in work.held],
+        "in_batches": len(work.pending),
         "usd": summary.cost_nano / 10**9,
         "prompt_tokens": summary.prompt_tokens,
         "completion_tokens": summary.completion_tokens,
@@ -267,6 +277,10 @@ def collected_screen(collected: Collected) -> str:
         lines.append(f"{work.unusable} were paid for and unusable; they are not asked again")
     if work.refused:
         lines.append(f"{work.refused} were refused for good; they are not asked again")
+    if work.pending:
+        lines.append(
+            f"{len(work.pending):,} are in batches at the provider; the next collect asks for them"
+        )
     if work.held:
         lines.append(
             f"{len(work.held)} have a lost outcome and were perhaps billed: held, with their"
@@ -320,6 +334,7 @@ def show_values(ledger: Ledger) -> dict[str, Any]:
         ],
         "committed_nano": spent_nano(ledger),
         "unknown": [dict(zip(names, row, strict=True)) for row in unknown],
+        "batches": _batches(ledger),
         "receipts": [
             {"kind": kind, "name": name, "digest": digest}
             for kind, name, digest in ledger.rows(
@@ -327,6 +342,18 @@ def show_values(ledger: Ledger) -> dict[str, Any]:
             )
         ],
     }
+
+
+def _batches(ledger: Ledger) -> list[dict[str, Any]]:
+    """Every batch that has not ended, and those that were lost."""
+    names = ("batch", "provider_id", "state", "word", "requests", "api", "model", "at", "seconds")
+    rows = ledger.rows(
+        "SELECT n.id, n.provider_id, n.state, n.word, n.requests, n.api, n.model, i.at_ms,"
+        " (? - i.at_ms) // 1000 FROM newest_job n JOIN job i ON i.id = n.id"
+        " AND i.state = 'intended' WHERE n.state NOT IN ('settled', 'dropped') ORDER BY i.seq",
+        [ledger.now()],
+    )
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def show_screen(values: Mapping[str, Any]) -> str:
@@ -342,6 +369,13 @@ def show_screen(values: Mapping[str, Any]) -> str:
         lines.append(
             f"  {row['attempt']}  prompt {row['prompt']} sample {row['sample']}  {_when(row['at'])}"
             f"  {row['message']}"
+        )
+    if values["batches"]:
+        lines += ["", "Batches at the provider:"]
+    for one in values["batches"]:
+        lines.append(
+            f"  {one['batch']}  {one['provider_id'] or '(no id yet)'}  {one['state']}"
+            f" {one['word']}  {one['requests']:,} requests, {spell(one['seconds'])} old"
         )
     for one in values["receipts"]:
         lines.append(f"{one['kind']:<9} {one['name']:<24} {one['digest']}")

@@ -10,7 +10,7 @@ again.
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,10 @@ from policy.permit import Action, Permit, require
 from policy.records import Record, read_records
 from policy.terms import Level, Register
 from policy.use import Given, Purpose, Use
+from synth.batching import api_of
+from synth.batching.channel import Channel
+from synth.batching.engine import collect_batches
+from synth.batching.job import open_jobs
 from synth.breaker import check_breaker
 from synth.checkpoints import checkpoint
 from synth.collect import Collection, Summary, collect
@@ -40,6 +44,7 @@ from synth.plan import Plan, plan, sort_out
 from synth.pricing import Price, price_of
 from synth.project import Project
 from synth.prompts import Prompt, load
+from synth.rates import InForce
 from synth.reasoning import asked_for, check_reasoning
 from synth.secrets import Key, key_for
 from synth.stop import Stop
@@ -140,6 +145,12 @@ def price_for(bench: Bench) -> Price:
     return price_of(sections.teacher.offering, sections.teacher.model, sections.limits.price)
 
 
+def check_batch(bench: Bench) -> None:
+    """Refuse batches of a teacher that has no batch API."""
+    if bench.project.sections.limits.batch:
+        api_of(bench.project.sections.teacher)
+
+
 def check_address(bench: Bench) -> None:
     """Refuse a base URL that is unsafe or another offering's."""
     teacher = bench.project.sections.teacher
@@ -177,8 +188,8 @@ def estimate(bench: Bench) -> Estimate:
     cost: int | None = None
     with contextlib.suppress(BadInput):  # an unpriced model is said on the screen, not raised
         price, most = price_for(bench), sections.sampling.max_tokens
-        each = zip(sizes, asked, strict=True)
-        cost = sum(count * price.cost_nano(size, most) for size, count in each)
+        each, batch = zip(sizes, asked, strict=True), sections.limits.batch
+        cost = sum(count * price.cost_nano(size, most, batch=batch) for size, count in each)
     return Estimate(len(prompts), sum(asked), _held_out(prompts), tokens, answers, cost)
 
 
@@ -199,7 +210,9 @@ class Collected:
     def incomplete(self) -> bool:
         """Whether some request has no completion."""
         work = self.plan
-        return bool(self.summary.failures or work.held or work.unusable or work.refused)
+        return bool(
+            self.summary.failures or work.held or work.unusable or work.refused or work.pending
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +242,7 @@ def get_ready(bench: Bench) -> Ready:
     check_use(rails, sections.use, teacher.offering, teacher.model, terms)
     check_reasoning(rails, sections.use, teacher, terms)
     check_address(bench)
+    check_batch(bench)
     price = price_for(bench)
     prompts = prompts_of(bench)
     check_prompts(rails, teacher.offering, terms, prompts)
@@ -266,11 +280,12 @@ async def collect_step(bench: Bench, ledger: Ledger, ready: Ready, stop: Stop) -
     checkpoint(ledger, home)  # before the first row: a run killed at any instant still verifies
     record_decision(ledger, decision.digest, decision.model_dump_json())
     checkpoint(ledger, home)  # whatever happens next, the log so far is signed
-    if work.todo:
+    waiting = bool(open_jobs(ledger))
+    if work.todo or waiting:
         _look_before_sending(bench, ledger, ready)
     watch = _watch(bench, ready)
     watch.start(len(work.calls), len(work.todo), len(work.held), ledger.size)
-    if not work.todo:
+    if not work.todo and not waiting:
         watch.end()
         return Collected(work, Summary())
     with contextlib.ExitStack() as stack:
@@ -291,7 +306,7 @@ async def collect_step(bench: Bench, ledger: Ledger, ready: Ready, stop: Stop) -
             limit=sections.limits.max_response_bytes,
             headers=ADAPTERS[sections.teacher.adapter].credentials(ready.key.reveal()),
         )
-        shown = bench.display.step("collect", len(work.todo), watch.lines)
+        shown = bench.display.step("collect", len(work.todo) + len(work.pending), watch.lines)
         watch.attach(stack.enter_context(shown))
         collection = Collection(
             teacher=sections.teacher,
@@ -311,12 +326,39 @@ async def collect_step(bench: Bench, ledger: Ledger, ready: Ready, stop: Stop) -
         )
         with watch.ending(stop):
             try:
-                summary = await collect(collection, ready.permit, stop)
+                summary = await _asked(bench, collection, ready, stop, waiting=waiting)
             finally:
                 await client.close()
                 checkpoint(ledger, home)
                 watch.checkpoint(ledger.size, ledger.root.hex())
     return Collected(work, summary, tuple(watch.report()))
+
+
+async def _asked(
+    bench: Bench, collection: Collection, ready: Ready, stop: Stop, *, waiting: bool
+) -> Summary:
+    """What is open at the provider; then everything else, in batches or one by one."""
+    ledger, limits, work = collection.ledger, collection.limits, collection.plan
+    if not (waiting or limits.batch):
+        return await collect(collection, ready.permit, stop)
+    summary = await _in_batches(bench, collection, ready, stop)
+    now = sort_out(ledger, work.calls, limits)
+    work.pending = now.pending
+    if limits.batch:
+        return summary
+    budget = Budget(ready.cap_nano, spent_nano(ledger))
+    return await collect(replace(collection, plan=now, budget=budget), ready.permit, stop, summary)
+
+
+async def _in_batches(bench: Bench, collection: Collection, ready: Ready, stop: Stop) -> Summary:
+    """What is open at the provider, and with `[limits] batch` everything else too."""
+    teacher, limits = collection.teacher, collection.limits
+    headers = ADAPTERS[teacher.adapter].credentials(ready.key.reveal())
+    async with Channel(
+        teacher.base_url, ready.key, headers, seconds=limits.deadline_seconds, now=bench.clock
+    ) as channel:
+        say, permit = bench.display.say, ready.permit
+        return await collect_batches(collection, channel, permit, stop, say, make=limits.batch)
 
 
 def _watch(bench: Bench, ready: Ready) -> Watch:
@@ -328,6 +370,7 @@ def _watch(bench: Bench, ready: Ready) -> Watch:
         clock=time.monotonic,
         log=bench.events,
         same=of_teacher(sections.teacher),
+        limit=(lambda: InForce("the provider's, in batches")) if sections.limits.batch else None,
     )
 
 

@@ -40,6 +40,7 @@ import pytest
 PATIENCE = 240.0  # seconds; LiteLLM needs 7 on quiet cores, and 38 was seen on busy ones
 INSTALL = (
     "pip install -c tests/peers-constraints.txt 'litellm[proxy]' llmock anthropic google-genai"
+    " mistralai"
 )
 PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH")
 OFFLINE = {

@@ -12,6 +12,7 @@ from policy.errors import BadInput, LedgerBroken
 from synth.audit import findings, lineage_of_row
 from synth.steps import filter_step, freeze_step
 from tests import fake_teacher as fake
+from tests.batch_servers import BatchServer
 from tests.command import spiritsafe
 from tests.fake_teacher import FakeTeacher
 from tests.synth.parts import PRICED, ask, bench_of, opened, project
@@ -30,6 +31,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with FakeTeacher(script) as server:
         path = project(home, server.base_url, rows=24, limits=PRICED, sampling={"logprobs": 2})
         ask(path)
+    (home / "more.jsonl").write_text('{"id": "x", "message": "In a batch", "intent": "late"}\n')
+    with BatchServer("openai") as server:
+        ask(path, f"teacher.base_url={server.base_url}", "limits.batch=true",
+            "limits.batch_poll_seconds=0.05", "prompts.file=more.jsonl")  # fmt: skip
     bench = bench_of(path)
     with bench.open() as ledger:
         freeze_step(bench, ledger, filter_step(bench, ledger))
@@ -96,7 +101,7 @@ def test_a_changed_row_is_named(home: Path, sql: str, named: str) -> None:
 
 
 TABLES = ("meta", "leaf", "batch", "decision", "request", "attempt", "outcome", "completion", "raw",
-          "verdict", "receipt")  # fmt: skip
+          "verdict", "receipt", "job")  # fmt: skip
 
 
 def columns(home: Path) -> list[tuple[str, str, str]]:

@@ -39,7 +39,7 @@ def test_cached_tokens_are_cheaper_and_part_of_the_prompt() -> None:
 def test_an_own_price_goes_before_the_list() -> None:
     price = price_of("openai-api", "gpt-4o-mini", OwnPrice(input=0.3, output=1.2))
     assert (price.source, price.cost_nano(10**6, 10**6)) == ("own", 1_500_000_000)
-    assert price.named == "own 0.3/1.2"
+    assert price.named == "own 0.3/1.2/0.3/0.3/0.5"
 
 
 def test_a_teacher_of_ones_own_is_free() -> None:
@@ -92,7 +92,7 @@ def test_the_source_names_the_digest_of_the_list_and_own_prices_their_figures() 
     assert listed.named == listed.source
     assert len(listed.source.split("sha256:")[1]) == 64
     own = price_of("x", "m", OwnPrice(input=0.3, output=1.2, cached_input=0.03))
-    assert own.named == "own 0.3/1.2/0.03/0.3/1.0"
+    assert own.named == "own 0.3/1.2/0.03/0.3/1"
 
 
 @pytest.mark.parametrize(
