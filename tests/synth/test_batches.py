@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from policy.errors import BadInput, BudgetReached, PolicyDenied
+from policy.guardrails import NO_RAILS
 from synth.audit import findings
 from synth.batching import api_of, parts
 from synth.breaker import clear
+from synth.guard import Guard
 from synth.steps import Bench, Collected, calls_of, collect_step, get_ready, prompts_of
 from synth.stop import Stop
 from tests.batch_servers import (
@@ -333,6 +336,56 @@ def test_a_refused_key_stops_the_run(tmp_path: Path, step: str) -> None:
             assert classes(path) == {"ok": 12}
             with opened(path) as ledger:
                 assert findings(ledger, tmp_path / "home") == []
+
+
+@pytest.mark.parametrize("where", ["[limits]", "guardrails.toml"])
+def test_a_cap_a_day_holds_before_the_upload_and_in_the_next_run(
+    tmp_path: Path, where: str
+) -> None:
+    limits = {"requests_per_day": 5} if where == "[limits]" else {}
+    with BatchServer("openai") as server:
+        path = batch_project(tmp_path / "home", server, limits=limits)
+        if where == "guardrails.toml":
+            rails = '[offerings."*"]\nhard = { requests_per_day = 5 }\n'
+            (tmp_path / "home" / "guardrails.toml").write_text(rails)
+        for _ in range(2):
+            with pytest.raises(BudgetReached, match="requests_per_day"):
+                ask(path)
+            assert [len(one.requests) for one in server.batches] == [5]
+            assert server.steps.count("upload") == 1
+    assert classes(path) == {"ok": 5}
+
+
+def test_a_batch_counts_on_the_day_it_was_made(tmp_path: Path) -> None:
+    with BatchServer("openai", polls=2) as server:
+        path = batch_project(tmp_path / "home", server, limits={"requests_per_day": 12})
+        stopped_after_making(path, server)
+        bench = bench_of(path)
+        object.__setattr__(bench, "clock", lambda: time.time() + 86_400)
+        with bench.open() as ledger:
+            guard = Guard.of(NO_RAILS, bench.project.sections.teacher.offering, ledger, print)
+            assert (guard.requests, guard.tokens) == (0, 0)
+            ready = get_ready(bench)
+            assert asyncio.run(collect_step(bench, ledger, ready, Stop())).summary.answers == 12
+            guard = Guard.of(NO_RAILS, bench.project.sections.teacher.offering, ledger, print)
+            assert (guard.requests, guard.tokens) == (0, 0)
+
+
+def test_the_answers_of_a_batch_are_events_as_those_online(tmp_path: Path) -> None:
+    with BatchServer("anthropic", results={0: refused(400), 1: ABSENT}) as server:
+        path = batch_project(tmp_path / "home", server)
+        done = spiritsafe("collect", path, "--events", tmp_path / "events", code=1)
+    events = [json.loads(line) for line in (tmp_path / "events").read_text().splitlines()]
+    kinds = Counter(one["event_name"].rpartition(".")[2] for one in events)
+    assert kinds == {"start": 1, "answer": 10, "failure": 1, "hold": 1, "checkpoint": 1, "end": 1}
+    named = {
+        one["attributes"]["spiritsafe.attempt.id"]
+        for one in events
+        if "spiritsafe.attempt.id" in one["attributes"]
+    }
+    assert named == {row[0] for row in asked(path, "SELECT id FROM attempt")}
+    assert "kept row 1" in done.err
+    assert "in batches" in done.err + done.out
 
 
 def resumed(path: Path) -> None:

@@ -8,12 +8,15 @@ from __future__ import annotations
 import random
 import signal
 import subprocess
+import threading
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
 from synth.audit import findings
+from tests import forked
 from tests.batch_servers import HANG, BatchServer, Result, refused
 from tests.command import spiritsafe, start
 from tests.synth.batching_parts import APIS, batch_project, classes, states
@@ -36,11 +39,11 @@ class Killer:
 
     def __init__(self, step: str, number: int) -> None:
         self.step, self.left = step, number
-        self.child: subprocess.Popen[bytes] | None = None
-        self.done = False
+        self.child: BaseProcess | None = None
+        self.done = threading.Event()
 
     def __call__(self, step: str) -> None:
-        if step != self.step or self.done:
+        if step != self.step or self.done.is_set():
             return
         self.left -= 1
         if self.left <= 0:
@@ -48,9 +51,9 @@ class Killer:
                 time.sleep(0.01)
             if self.step == "half":
                 time.sleep(0.3)  # time to read what is out
-            self.child.send_signal(signal.SIGKILL)
-            self.child.wait()
-            self.done = True
+            self.child.kill()
+            self.child.join()
+            self.done.set()
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -71,8 +74,9 @@ def test_kill_9_at_each_step_bills_nothing_twice_and_forgets_nothing(
             number = last  # upload, create, two polls, then the results
         killer = Killer(name, number)
         server.on = killer
-        killer.child = start("collect", path, cwd=tmp_path, log=tmp_path / "log")
-        assert killer.child.wait(timeout=60) == -signal.SIGKILL, (tmp_path / "log").read_text()
+        killer.child = forked.start("collect", path, cwd=tmp_path, log=tmp_path / "log")
+        assert killer.done.wait(60), (tmp_path / "log").read_text()
+        assert killer.child.exitcode == -signal.SIGKILL
         server.on = lambda step: None
         with opened(path) as ledger:
             assert findings(ledger, home) == []
@@ -99,12 +103,12 @@ def test_kills_at_random_with_refusals_among_the_lines(tmp_path: Path, api: str)
         path = batch_project(home, server, rows=60, limits={"batch_requests": 17, "tries": 20})
         for _ in range(4):
             seen, wanted = len(server.steps), chance.randint(1, 9)
-            child = start("collect", path, cwd=tmp_path, log=tmp_path / "log")
-            while child.poll() is None and len(server.steps) < seen + wanted:
+            child = forked.start("collect", path, cwd=tmp_path, log=tmp_path / "log")
+            while child.is_alive() and len(server.steps) < seen + wanted:
                 time.sleep(0.005)
             time.sleep(chance.random() / 20)
-            child.send_signal(signal.SIGKILL)
-            child.wait()
+            child.kill()
+            child.join()
             with opened(path) as ledger:
                 assert findings(ledger, home) == []
         ask(path)
@@ -121,8 +125,8 @@ def test_the_order_of_what_is_durable(tmp_path: Path) -> None:
         with BatchServer("openai") as server:
             path = batch_project(tmp_path / step, server)
             server.on = killer = Killer(step, 1)
-            killer.child = start("collect", path, cwd=tmp_path, log=tmp_path / "log")
-            killer.child.wait(timeout=60)
+            killer.child = forked.start("collect", path, cwd=tmp_path, log=tmp_path / "log")
+            assert killer.done.wait(60)
             held[step] = states(path)
         assert classes(path) == {"pending in_batch": 12}
         ((reserved, named),) = asked(
