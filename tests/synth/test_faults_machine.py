@@ -328,7 +328,10 @@ def test_a_new_price_is_for_new_requests(tmp_path: Path) -> None:
         ask(path)
     rows = asked(path, "SELECT prices, cost_nano, prompt_tokens, completion_tokens FROM attempt"
                        " JOIN outcome ON attempt = id ORDER BY attempt.seq")  # fmt: skip
-    assert [row[0] for row in rows] == ["own 1.0/2.0"] * 2 + ["own 100.0/2.0"] * 2
+    assert [row[0] for row in rows] == [
+        *["own 1.0/2.0/1.0/1.0/1"] * 2,
+        *["own 100.0/2.0/100.0/100.0/1"] * 2,
+    ]
     assert [row[1] for row in rows] == [
         (1000 if place < 2 else 100_000) * row[2] + 2000 * row[3] for place, row in enumerate(rows)
     ]
