@@ -9,11 +9,12 @@ that lives as long as the process: what is altered afterwards, on either, no lon
 """
 
 import hmac
+import operator
 import secrets
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from policy.decision import Decision, Reason
 from policy.digest import digest
@@ -21,6 +22,7 @@ from policy.errors import BadInput, PolicyDenied
 from policy.terms import Level
 
 WIDTH = 100
+REMEMBERED = 64  # seals whose decision was judged in this process
 
 
 class Action(StrEnum):
@@ -33,9 +35,15 @@ class Action(StrEnum):
     EVALUATE = "evaluate"
 
 
-def _sealer() -> Callable[[Decision, Action], str]:
-    """The one maker of seals. Its key cannot be reached by name, and it seals no denial."""
+Parts = tuple[object, ...]
+
+
+def _sealer() -> tuple[Callable[[Decision, Action], str], Callable[[Decision, Action, str], bool]]:
+    """The one maker of seals, and the one judge. Its key cannot be reached by name, and it seals no
+    denial. The judge computes a seal once; afterwards the very same values need no second look,
+    since a permit is shown for every request that is sent."""
     key = secrets.token_bytes(32)
+    judged: dict[str, Parts] = {}
 
     def seal(decision: Decision, action: Action) -> str:
         if not _allows(decision):
@@ -43,10 +51,32 @@ def _sealer() -> Callable[[Decision, Action], str]:
         said = f"{Action(action)} {digest(decision.model_dump(mode='json', warnings=False))}"
         return hmac.new(key, said.encode(), "sha256").hexdigest()
 
-    return seal
+    def fits(decision: Decision, action: Action, shown: str) -> bool:
+        parts = _parts(decision, action)
+        before = judged.get(shown, ())
+        if len(parts) == len(before) and all(map(operator.is_, parts, before)):
+            return True
+        if not hmac.compare_digest(seal(decision, action), shown):
+            return False
+        if len(judged) >= REMEMBERED:
+            judged.clear()
+        judged[shown] = parts
+        return True
+
+    return seal, fits
 
 
-_seal_of: Final = _sealer()
+def _parts(decision: Decision, action: Action) -> Parts:
+    """Every value of a decision, those of its reasons and caps too. None of them can change in
+    place, so the same objects are the same decision."""
+    values = [action, decision, *map(decision.__dict__.get, Decision.model_fields)]
+    values += [*decision.caps.keys(), *decision.caps.values()]
+    for reason in decision.reasons:
+        values += map(reason.__dict__.get, Reason.model_fields)
+    return tuple(values)
+
+
+_seal_of, _fits = _sealer()
 
 
 class Permit:
@@ -151,7 +181,7 @@ def _allows(decision: Decision) -> bool:
 def _is_sealed(permit: Permit) -> bool:
     """Whether the seal fits what the permit holds now; a value that has no digest does not fit."""
     try:
-        return hmac.compare_digest(_seal_of(permit._decision, permit._action), permit._seal)
+        return _fits(permit._decision, permit._action, permit._seal)
     except (AttributeError, TypeError, ValueError, BadInput, PolicyDenied):
         return False
 

@@ -26,7 +26,7 @@ ADVICE: dict[str, str] = {
     "out_of_money": "top up the account, then run again: it goes on from here",
     "asked_to_wait": "run again after the time that the server names",
     "bad_key": "check the variable named in [teacher] api_key_env",
-    "forbidden": "ask the provider why; `spiritsafe resume`; never retried around",
+    "forbidden": "ask the provider why; then `spiritsafe resume` with the answer",
     "daily_limit": "the provider's quota of the day is used up: run again tomorrow",
     "content_filter": "the provider's filter refused this prompt; it is not asked again",
     "unsupported": "change the setting that the model does not take, see [sampling]",

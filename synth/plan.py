@@ -14,7 +14,7 @@ import json
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import overload
+from typing import Any
 
 from policy.digest import PREFIX, digest
 from synth.config import Limits, Sampling, Teacher
@@ -44,11 +44,9 @@ class Calls(Sequence[Call]):
     def __len__(self) -> int:
         return self._size
 
-    @overload
-    def __getitem__(self, at: int) -> Call: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[Call]: ...
-    def __getitem__(self, at: int | slice) -> Call | list[Call]:
+    def __getitem__(self, at: Any) -> Any:
+        """The call at a place, or a list of them for a slice. No `overload`: its registry keeps the
+        module alive when Python ends, and DuckDB complains of that on the terminal."""
         if isinstance(at, slice):
             return [self[one] for one in range(*at.indices(self._size))]
         if not -self._size <= at < self._size:
@@ -89,11 +87,7 @@ class Chosen(Sequence[Call]):
     def __len__(self) -> int:
         return len(self._places)
 
-    @overload
-    def __getitem__(self, at: int) -> Call: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[Call]: ...
-    def __getitem__(self, at: int | slice) -> Call | list[Call]:
+    def __getitem__(self, at: Any) -> Any:
         if isinstance(at, slice):
             return [self._calls[place] for place in self._places[at]]
         return self._calls[self._places[at]]

@@ -274,7 +274,8 @@ def collect_blocking(bench: Bench, ledger: Ledger, ready: Ready) -> Collected:
             bench.display.say("stopping: waiting for what is in flight (again to stop at once)")
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a shell's background
+            ignored = signal.getsignal(number) is signal.SIG_IGN
+            if number != signal.SIGHUP or not ignored:  # nohup ignores it, and means it
                 loop.add_signal_handler(number, interrupted)
         try:
             return await task

@@ -191,7 +191,7 @@ def test_a_permit_dies_with_the_decision_that_was_altered_under_it(
 def test_nothing_of_the_module_seals_a_denial() -> None:
     makers = [each for name, each in vars(permit_module).items() if name.startswith("_seal")]
     for maker in makers:
-        made = maker() if maker is permit_module._sealer else maker
+        made = maker()[0] if maker is permit_module._sealer else maker
         with pytest.raises(PolicyDenied):
             made(decision_of("openai-api"), Action.TRAIN)
 
@@ -245,3 +245,25 @@ def test_every_screen_fits_its_width(offering: str, purpose: Purpose) -> None:
     screen = refusal(decision_of(offering, purpose))
     assert max(map(len, screen.splitlines())) <= WIDTH
     assert screen.endswith("advice.\n")
+
+
+def test_a_decision_altered_after_it_passed_is_noticed_the_next_time() -> None:
+    permit = require(decision_of("deepseek-api"), Action.TRAIN)
+    Permit.must_be(permit, Action.TRAIN)
+    Permit.must_be(permit, Action.TRAIN)
+    decision = permit.decision
+    for owner, name, value in (
+        (decision, "offering", "another"),
+        (decision.reasons[0], "text", "Any use."),
+        (decision, "caps", {"monthly_users": 1}),
+    ):
+        before = getattr(owner, name)
+        object.__setattr__(owner, name, value)
+        with pytest.raises(PolicyDenied):
+            Permit.must_be(permit, Action.TRAIN)
+        object.__setattr__(owner, name, before)
+        Permit.must_be(permit, Action.TRAIN)
+    assert isinstance(decision.caps, dict)
+    decision.caps["monthly_users"] = 1
+    with pytest.raises(PolicyDenied):
+        Permit.must_be(permit, Action.TRAIN)
