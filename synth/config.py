@@ -211,6 +211,9 @@ class Limits(Section):
     that its refusals show, are kept in any case."""
     tokens_per_minute: float = Field(default=0, ge=0)
     """The same for tokens, prompt and completion together."""
+    find_limits: bool = False
+    """Find the limits of a server that states none, from its refusals and its latency. A server
+    that refuses at random looks like one with a low limit: leave it off there."""
     requests_per_day: int = Field(default=0, ge=0)
     """Requests a day (UTC) over all runs of this ledger; then the run stops. 0: no ceiling."""
     tokens_per_day: int = Field(default=0, ge=0)

@@ -73,7 +73,10 @@ class _Ceiling:
 class Limiter:
     """Everything that paces one run."""
 
-    def __init__(self, limits: Limits, chance: random.Random) -> None:
+    def __init__(self, limits: Limits, chance: random.Random, *, own: bool = False) -> None:
+        """`own` is a server of one's own: it has no account whose limits would have to be met."""
+        self._seeks = limits.find_limits
+        self._own = own
         self.knee = Knee(limits.concurrency)
         self.finder = RateFinder()
         self.breaker = Breaker(chance)
@@ -109,7 +112,7 @@ class Limiter:
         if len(self._flying) >= int(self.knee.limit):
             return FOREVER
         longest = self.breaker.wait(now) if self.breaker.open else 0.0
-        if self._heard is None or not self._mirrored:
+        if not self._own and (self._heard is None or not self._mirrored):
             longest = max(longest, self._opening(now))
         longest = max(longest, self._requests.wait(now), self._tokens.wait(now))
         longest = max(longest, self.finder.wait(now))
@@ -163,9 +166,10 @@ class Limiter:
             cost.used = _of(mirror.kind, real)
             mirror.end(cost, ANSWERED, now)
         self._observe(ticket, limits, now)
-        if self.breaker.answered(ticket.number):
+        again = self.breaker.answered(ticket.number)
+        if self._seeks and again:
             self.knee.restart()
-        else:
+        elif self._seeks:
             self.knee.answered(now, seconds, len(self._flying))
 
     def refused(
@@ -187,7 +191,7 @@ class Limiter:
             self.breaker.refused(ticket.number, ticket.sent, now, asked or 0.0)
         elif asked is None:
             asked = _exhausted(limits)
-        if not explained:
+        if not explained and self._seeks:
             self.knee.refused(ticket.sent, now, len(self._flying), busy)
             if not busy:
                 self.finder.refused(ticket.number, ticket.sent, now)

@@ -154,7 +154,11 @@ async def settled() -> None:
 
 
 def a_pace(told: Told, **limits: float) -> Pace:
-    return Pace(Limiter(Limits.model_validate(limits), random.Random(0)), told, told.later)
+    return Pace(
+        Limiter(Limits.model_validate({"find_limits": True, **limits}), random.Random(0)),
+        told,
+        told.later,
+    )
 
 
 OK = Reply(completion())

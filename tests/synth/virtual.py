@@ -99,7 +99,9 @@ class Run:
     ) -> None:
         self.provider = provider
         self.chance = random.Random(seed)
-        self.limiter = Limiter(limits or Limits(concurrency=wanted), random.Random(seed))
+        self.limiter = Limiter(
+            limits or Limits(concurrency=wanted, find_limits=True), random.Random(seed)
+        )
         self.buckets = {
             kind: Bucket(rate, provider.burst)
             for kind, rate in (("requests", provider.requests), ("tokens", provider.tokens))
