@@ -57,7 +57,12 @@ def test_nothing_is_lost_at_a_limit(tmp_path: Path, headers: bool) -> None:
     with RateServer(
         requests=2400, latency=(0.05, 0.2), headers=headers, retry_after=headers, burst=2.0
     ) as server:
-        path = project(tmp_path, server.base_url, rows=300, limits={"concurrency": 128})
+        path = project(
+            tmp_path,
+            server.base_url,
+            rows=300,
+            limits={"concurrency": 128, "find_limits": not headers},
+        )
         summary = ask(path).summary
         stats = server.stats()
     assert (summary.answers, sum(summary.failures.values())) == (300, 0)
