@@ -5,22 +5,26 @@ The provider counts what it bills; it kills the client itself, at the very step 
 
 from __future__ import annotations
 
+import asyncio
 import random
 import signal
 import subprocess
 import threading
 import time
+from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
 from synth.audit import findings
+from synth.steps import collect_step, get_ready
+from synth.stop import Stop
 from tests import forked
 from tests.batch_servers import HANG, BatchServer, Result, refused
 from tests.command import spiritsafe, start
 from tests.synth.batching_parts import APIS, batch_project, classes, states
-from tests.synth.parts import ask, asked, opened
+from tests.synth.parts import ask, asked, bench_of, opened
 
 ROWS = 40
 STEPS = {
@@ -91,6 +95,13 @@ def test_kill_9_at_each_step_bills_nothing_twice_and_forgets_nothing(
         assert findings(ledger, home) == []
 
 
+def ask_later(path: Path) -> None:
+    """An hour on: what was killed in the middle of making a batch is no longer in doubt."""
+    bench = replace(bench_of(path), clock=lambda: time.time() + 3600)
+    with bench.open() as ledger:
+        asyncio.run(collect_step(bench, ledger, get_ready(bench), Stop()))
+
+
 @pytest.mark.parametrize("api", ["openai", "anthropic"])
 def test_kills_at_random_with_refusals_among_the_lines(tmp_path: Path, api: str) -> None:
     chance = random.Random(11)
@@ -111,7 +122,7 @@ def test_kills_at_random_with_refusals_among_the_lines(tmp_path: Path, api: str)
             child.join()
             with opened(path) as ledger:
                 assert findings(ledger, home) == []
-        ask(path)
+        ask_later(path)
     assert max(server.billed.values()) == 1
     assert server.billed.total() == 60
     assert asked(path, "SELECT count(*), count(DISTINCT key) FROM completion") == [(60, 60)]
