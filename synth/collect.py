@@ -18,7 +18,6 @@ from typing import NamedTuple
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
 from policy.errors import BadInput, SpiritSafeError
-from policy.own import is_own_server
 from policy.permit import Action, Permit
 from synth.client import send
 from synth.config import Limits, Sampling, Teacher
@@ -168,9 +167,7 @@ class _Run:
         self.ended: dict[str, _Ended] = {}
         self.failed_in_a_row = 0
         self.tier = str(collection.sampling.extra.get("service_tier", ""))
-        self.limiter = Limiter(
-            collection.limits, collection.chance, own=is_own_server(collection.teacher.offering)
-        )
+        self.limiter = Limiter(collection.limits, collection.chance)
         self.pace = Pace(self.limiter, collection.monotonic)
         self.quota = RetryQuota(collection.monotonic())
         self.tries: Counter[str] = Counter()

@@ -73,10 +73,8 @@ class _Ceiling:
 class Limiter:
     """Everything that paces one run."""
 
-    def __init__(self, limits: Limits, chance: random.Random, *, own: bool = False) -> None:
-        """`own` is a server of one's own: it has no account whose limits would have to be met."""
+    def __init__(self, limits: Limits, chance: random.Random) -> None:
         self._seeks = limits.find_limits
-        self._own = own
         self.knee = Knee(limits.concurrency)
         self.finder = RateFinder()
         self.breaker = Breaker(chance)
@@ -112,7 +110,7 @@ class Limiter:
         if len(self._flying) >= int(self.knee.limit):
             return FOREVER
         longest = self.breaker.wait(now) if self.breaker.open else 0.0
-        if not self._own and (self._heard is None or not self._mirrored):
+        if self._heard is None or not self._mirrored:
             longest = max(longest, self._opening(now))
         longest = max(longest, self._requests.wait(now), self._tokens.wait(now))
         longest = max(longest, self.finder.wait(now))

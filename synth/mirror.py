@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from synth.rate_headers import Limit
 
 WINDOW, LOW = 8, 1  # replies that make one correction, and the place of it in their order
+SURE = 32  # replies before one reading is believed and not the strictest of all
 PATIENCE = 2.0  # seconds, after which three replies make one too
 ANSWERED, REFUSED, LOST = "answered", "refused", "lost"
 _READINGS = ("refunded", "used", "kept", "at_end")
@@ -129,7 +130,7 @@ class Mirror:
         that is larger than the bucket needs a full one."""
         self._advance(now)
         margin, full = self._margin(), max(self.capacity - 0.5, 0.0)
-        doubt = 2 * self._best.error + self._unit if self._seen >= 16 else float("inf")
+        doubt = 2 * self._best.error + self._unit if self._seen >= SURE else float("inf")
         short = 0.0
         for one in self._readings:
             if one.error > doubt:
@@ -248,9 +249,11 @@ class Mirror:
 
     def _choose(self) -> None:
         self._seen += 1
-        if self._seen % 16 or len(self._readings) == 1:
+        if self._seen < SURE or self._seen % 16 or len(self._readings) == 1:
             return
-        order = sorted(self._readings, key=lambda one: one.error)
+        # That it charges at the end lets most through: it takes longest to believe.
+        able = [o for o in self._readings if o.charge != "at_end" or self._seen >= 3 * SURE]
+        order = sorted(able, key=lambda one: one.error)
         doubt = 0.5 if order[0].charge == "at_end" else 0.8
         if order[0].error < doubt * self._best.error:
             self._best = order[0]

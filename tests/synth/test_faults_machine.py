@@ -242,17 +242,18 @@ def test_of_five_runs_of_one_that_was_cut_short_one_sends(tmp_path: Path) -> Non
 
 @pytest.fixture
 def fifty(tmp_path: Path) -> Iterator[tuple[FakeTeacher, Path]]:
-    """A teacher that takes its time, and a project that wants fifty answers at once."""
-    with FakeTeacher(lambda index, _: answer(delay=1.0)) as server:
+    """A teacher that takes its time after a first answer, and a project that wants fifty at once:
+    before a first answer only a few are sent."""
+    with FakeTeacher(lambda index, _: answer(delay=1.0 if index else 0.0)) as server:
         limits = {"concurrency": 50, "deadline_seconds": 30, **PRICED}
         yield server, project(tmp_path / "home", server.base_url, rows=200, limits=limits)
 
 
 def in_flight(server: FakeTeacher, path: Path, log: Path) -> subprocess.Popen[bytes]:
-    """A run that has fifty requests at the server."""
+    """A run that has one answer, and fifty requests at the server."""
     child = start("collect", path, cwd=path.parent, log=log)
     until = time.monotonic() + 30
-    while len(server.seen) < 50 and time.monotonic() < until:
+    while len(server.seen) < 51 and time.monotonic() < until:
         time.sleep(0.01)
     return child
 
@@ -265,8 +266,8 @@ def test_a_signal_with_fifty_in_flight_settles_them_all(
     child = in_flight(server, path, tmp_path / "said")
     child.send_signal(number)
     assert child.wait(timeout=20) == 130
-    assert outcomes(path) == {("ok", ""): 50}
-    assert server.billed == 50
+    assert outcomes(path) == {("ok", ""): 51}
+    assert server.billed == 51
     whole(path)
     ask(path)
     assert server.billed == len(server.counts) == 200

@@ -34,7 +34,7 @@ def test_the_price_of_a_run_is_the_sum_over_its_usage_fields(tmp_path: Path) -> 
     billed = 150 * stats["prompt_tokens"] + 600 * stats["completion_tokens"]
     assert abs(spent - Decimal(billed) / million) < Decimal("0.000001")
     (prices,) = {row[0] for row in asked(path, "SELECT prices FROM attempt")}
-    assert prices == "own 150.0/600.0/75.0/150.0/1.0"
+    assert prices == "own 150.0/600.0/75.0/150.0/1"
 
 
 def test_a_cap_of_a_dollar_holds_with_512_at_once(tmp_path: Path) -> None:

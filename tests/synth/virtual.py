@@ -263,7 +263,7 @@ class Run:
             full = max(0.0, bucket.size - bucket.level) / (bucket.per_minute / 60)
             if p.headers == "openai":
                 for field_, value in (
-                    ("limit", f"{bucket.per_minute:g}"),
+                    ("limit", f"{bucket.per_minute:.0f}"),
                     ("remaining", left), ("reset", f"{full:.3f}s"),
                 ):  # fmt: skip
                     found[f"x-ratelimit-{field_}-{kind}"] = str(value)
@@ -272,7 +272,7 @@ class Run:
                 found["date"] = format_datetime(datetime.fromtimestamp(server, UTC), usegmt=True)
                 moment = datetime.fromtimestamp(server + full, UTC)
                 for field_, text in (
-                    ("limit", f"{bucket.per_minute:g}"), ("remaining", str(left)),
+                    ("limit", f"{bucket.per_minute:.0f}"), ("remaining", str(left)),
                     ("reset", moment.isoformat(timespec="seconds").replace("+00:00", "Z")),
                 ):  # fmt: skip
                     found[f"anthropic-ratelimit-{kind}-{field_}"] = text
