@@ -85,9 +85,8 @@ def _check(place: Path, bindings: dict[str, Any], key: Key, ledger: str) -> str:
         raise PolicyDenied(
             f"this key serves another project since {found['since']}: {found['project']}",
             where="[teacher] api_key_env",
-            fix=f"make a key for this project; or take the entry out of {place.name} beside"
-            f" {FILE if (place.parent / FILE).is_file() else 'your other state'}"
-            f" if that project is gone, or say one_key_per_project = false in {FILE}",
+            fix=f"make a key for this project; or, if that one is gone, take its entry out of"
+            f" {place}; one_key_per_project = false in {FILE} lets projects share one",
         )
     return str(found["ledger"])
 
