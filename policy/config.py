@@ -8,6 +8,7 @@ policy.errors.BadInput: a.toml: unknown key "tempratur" (value 1). Did you mean 
 """
 
 import difflib
+import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -48,6 +49,19 @@ class Section(BaseModel):
         for name in copied.__dict__.keys() - type(self).model_fields.keys():
             del copied.__dict__[name]
         return copied
+
+
+def toml_value(value: object) -> str:
+    """A value as TOML: a list, a day, or a text. What tomllib reads back is the same.
+
+    >>> toml_value(("a", "b"))
+    '["a", "b"]'
+    """
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(toml_value, value)) + "]"
+    if isinstance(value, date):
+        return value.isoformat()
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def load_toml(path: Path) -> dict[str, Any]:

@@ -10,7 +10,6 @@ A record is a TOML file in the user's project, reviewed, signed off and kept lik
 An expired record is none, and nothing lifts a denial.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, timedelta
 from enum import StrEnum
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from policy.clauses import Level
-from policy.config import Fault, Section, load_toml, nearest, parse
+from policy.config import Fault, Section, load_toml, nearest, parse, toml_value
 from policy.digest import digest, file_digest
 from policy.entry import Terms
 from policy.errors import BadInput
@@ -238,7 +237,9 @@ def _hold_against(path: Path, record: Record) -> None:
 def record_text(record: Record) -> str:
     """The record as TOML, always in the same form: fields in order, empty ones left out."""
     values = record.model_dump(mode="python")
-    lines = [f"{key} = {_toml(value)}" for key, value in values.items() if value not in ("", ())]
+    lines = [
+        f"{key} = {toml_value(value)}" for key, value in values.items() if value not in ("", ())
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -254,14 +255,6 @@ def write_record(project: Path, record: Record, *, replace: bool = False) -> Pat
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(record_text(record), encoding="utf-8")
     return path
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, tuple):
-        return "[" + ", ".join(_toml(each) for each in value) + "]"
-    if isinstance(value, date):
-        return value.isoformat()
-    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 class Due(NamedTuple):

@@ -8,7 +8,6 @@ refused key is over when the key is another one; the rest ends when a named pers
 What they say is a file in `clearances/` and an entry of the log.
 """
 
-import json
 import os
 from datetime import date
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from policy.config import Section, parse
+from policy.config import Section, parse, toml_value
 from policy.digest import digest, file_digest
 from policy.errors import BadInput, PolicyDenied
 from synth.key_binding import fingerprint
@@ -118,18 +117,12 @@ def clear(ledger: Ledger, home: Path, offering: str, by: str, because: str, toda
 
 
 def _written(path: Path, clearance: Clearance) -> Path:
-    lines = [f"{name} = {_toml(value)}" for name, value in clearance]
+    lines = [f"{name} = {toml_value(value)}" for name, value in clearance]
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
     partial.replace(path)
     return path
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, date):
-        return value.isoformat()
-    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _key_changed(ledger: Ledger, offering: str, key: Key) -> bool:

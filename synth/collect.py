@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
+from policy.decide import Decision
 from policy.errors import BadInput, SpiritSafeError
 from policy.permit import Action, Permit
 from synth.client import send
@@ -91,6 +92,23 @@ class Collection:
     sleep: Sleep = asyncio.sleep
     random_bytes: Callable[[int], bytes] = os.urandom
     chance: random.Random = field(default_factory=random.Random)
+
+    def attempt(
+        self, call: Call, number: int, decision: Decision, reserve: int, prices: str, at: int
+    ) -> AttemptRow:
+        """The intent of the `number`th attempt at a call; `at` is milliseconds since 1970."""
+        return AttemptRow(
+            id=f"{call.key.removeprefix('sha256:')[:24]}.{number}",
+            at=at,
+            call=call,
+            base=self.base,
+            offering=self.teacher.offering,
+            model=self.teacher.model,
+            decision=decision.digest,
+            terms_pin=decision.terms_pin,
+            prices=prices,
+            reserve_nano=reserve,
+        )
 
 
 @dataclass(slots=True)
@@ -321,24 +339,11 @@ class _Run:
         its, decision = self.its, self.permit.decision
         number = self.attempts.get(call.key, 0) + 1
         self.attempts[call.key] = number
-        attempt = f"{call.key.removeprefix('sha256:')[:24]}.{number}"
         its.ledger.passing(Point.BEFORE_INTENT)
-        await its.ledger.append(
-            AttemptRow(
-                id=attempt,
-                at=its.ledger.now(),
-                call=call,
-                base=its.base,
-                offering=its.teacher.offering,
-                model=its.teacher.model,
-                decision=decision.digest,
-                terms_pin=decision.terms_pin,
-                prices=its.price.named,
-                reserve_nano=reserve,
-            )
-        )
+        row = its.attempt(call, number, decision, reserve, its.price.named, its.ledger.now())
+        await its.ledger.append(row)
         self.summary.sent += 1
-        return attempt
+        return row.id
 
     async def _settle(
         self, call: Call, attempt: str, reserve: int, reply: Reply, seconds: float

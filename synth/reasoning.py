@@ -1,7 +1,7 @@
 """Reasoning is kept only where the terms list it as output and the project asks for it.
 
-    permitted(teacher, terms, rails)      # the project's switch is features = ["reasoning"]
-    without_reasoning(reply)              # neither the column nor the raw reply holds it
+    check_reasoning(rails, use, teacher, terms)   # the project asks by features = ["reasoning"]
+    without_reasoning(reply)                      # neither the column nor the raw reply holds it
 
 What a provider shows of a model's thinking is not always output that may be used. Where it may not,
 nothing of it is stored: the raw reply keeps its place, its length and its digest.

@@ -8,7 +8,6 @@ Source: anthropic 2.12 (types/messages/message_batch*.py, batch_create_params.py
 processing".
 """
 
-from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -22,8 +21,10 @@ from synth.batching.parts import (
     State,
     dumped,
     identity,
+    joined,
     loaded,
     one_line,
+    seconds,
 )
 from synth.config import Teacher
 from synth.teachers import anthropic
@@ -56,10 +57,8 @@ def line_of(teacher: Teacher, custom_id: str, body: bytes) -> bytes:
 
 def create(order: Order) -> Ask:
     """The batch, with its requests."""
-    pieces = [b'{"requests":[']
-    for number, line in enumerate(order.lines):
-        pieces += (b"," if number else b"", line_of(order.teacher, *line))
-    return Ask("POST", path(order.teacher), [*pieces, b"]}"])
+    pieces = joined(order, line_of, b'{"requests":[', b"]}")
+    return Ask("POST", path(order.teacher), pieces)
 
 
 def poll(teacher: Teacher, batch: str) -> Ask:
@@ -92,15 +91,8 @@ def _state(teacher: Teacher, data: dict[str, Any]) -> State | None:
         total=total,
         lines=total if ended else 0,
         results=(path(teacher, f"/{quote(batch, safe='')}/results"),) if ended else (),
-        created=_seconds(data.get("created_at")),
+        created=seconds(data.get("created_at")),
     )
-
-
-def _seconds(value: Any) -> float:
-    try:
-        return datetime.fromisoformat(value).timestamp()
-    except (TypeError, ValueError):
-        return 0.0
 
 
 def page(teacher: Teacher, reply: bytes, after: str) -> Page | None:

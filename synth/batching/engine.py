@@ -27,7 +27,7 @@ from synth.breaker import KINDS
 from synth.collect import Collection, Summary
 from synth.jobs import JobState
 from synth.ledger import spent_nano
-from synth.rows import AttemptRow, Row
+from synth.rows import Row
 from synth.settling import checked, withheld
 from synth.stop import Stop
 from synth.teachers import ADAPTERS
@@ -205,18 +205,7 @@ class _Batches:
             number = self.attempts.get(call.key, 0) + 1
             self.attempts[call.key] = number
             self.books.tries[call.key] += 1
-            row = AttemptRow(
-                id=f"{call.key.removeprefix('sha256:')[:24]}.{number}",
-                at=at,
-                call=call,
-                base=its.base,
-                offering=its.teacher.offering,
-                model=its.teacher.model,
-                decision=decision.digest,
-                terms_pin=decision.terms_pin,
-                prices=prices,
-                reserve_nano=reserve,
-            )
+            row = its.attempt(call, number, decision, reserve, prices, at)
             rows.append(row)
             kept = replace(call, body=b"")  # a batch may take a day: only its file holds bodies
             sent.append(Sent(row.id, kept, reserve, self.books.tokens(call)))

@@ -9,7 +9,6 @@ requests stay below 20 MB. An entry is a GenerateContentResponse or a google.rpc
 
 import re
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -22,8 +21,10 @@ from synth.batching.parts import (
     Phase,
     State,
     dumped,
+    joined,
     loaded,
     one_line,
+    seconds,
 )
 from synth.config import Teacher
 from synth.teachers import gemini
@@ -52,10 +53,7 @@ def create(order: Order) -> Ask:
     """The batch, with its requests."""
     path = gemini.path(order.teacher).removesuffix(":generateContent") + ":batchGenerateContent"
     head = f'{{"batch":{{"displayName":"{order.tag}","inputConfig":{{"requests":{{"requests":['
-    pieces = [head.encode()]
-    for number, line in enumerate(order.lines):
-        pieces += (b"," if number else b"", line_of(order.teacher, *line))
-    return Ask("POST", path, [*pieces, b"]}}}}"])
+    return Ask("POST", path, joined(order, line_of, head.encode(), b"]}}}}"))
 
 
 def poll(teacher: Teacher, batch: str) -> Ask:
@@ -92,7 +90,7 @@ def _state(teacher: Teacher, data: dict[str, Any]) -> State | None:
         total=_number(counts.get("requestCount")),
         results=(here,) if phase is not Phase.WORKING else (),
         error=dumped({"error": error}) if error else b"",
-        created=_seconds(its.get("createTime")),
+        created=seconds(its.get("createTime")),
     )
 
 
@@ -104,13 +102,6 @@ def _output(data: dict[str, Any]) -> dict[str, Any]:
 def _number(value: Any) -> int:
     """An int64 of protobuf's JSON is a text."""
     return count_of(int(value)) if isinstance(value, str) and value.isdigit() else count_of(value)
-
-
-def _seconds(value: Any) -> float:
-    try:
-        return datetime.fromisoformat(value).timestamp()
-    except (TypeError, ValueError):
-        return 0.0
 
 
 def page(teacher: Teacher, reply: bytes, after: str) -> Page | None:

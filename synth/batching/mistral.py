@@ -8,7 +8,6 @@ Source: mistralai 3.7 (client/models/batchjob.py, createbatchjobrequest.py, clie
 """
 
 import json
-from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -22,10 +21,11 @@ from synth.batching.parts import (
     Phase,
     State,
     dumped,
+    file_of,
     identity,
     loaded,
-    multipart,
     one_line,
+    seconds,
 )
 from synth.config import Teacher
 from synth.teachers.reading import count_of, items, table, word
@@ -48,9 +48,7 @@ def line_of(teacher: Teacher, custom_id: str, body: bytes) -> bytes:
 
 def upload(order: Order) -> Ask:
     """The requests as a file."""
-    lines = [line_of(order.teacher, *line) for line in order.lines]
-    kind, pieces = multipart({"purpose": "batch"}, order.tag, lines)
-    return Ask("POST", "/files", pieces, kind)
+    return file_of(order, line_of, "/files")
 
 
 def create(order: Order) -> Ask:
@@ -106,12 +104,7 @@ def _state(data: dict[str, Any]) -> State | None:
 
 def _seconds(value: Any) -> float:
     """Whole seconds in the SDK's types, a date in some replies of the page."""
-    if isinstance(value, str):
-        try:
-            return datetime.fromisoformat(value).timestamp()
-        except ValueError:
-            return 0.0
-    return float(count_of(value))
+    return seconds(value) if isinstance(value, str) else float(count_of(value))
 
 
 def page(teacher: Teacher, reply: bytes, after: str) -> Page | None:

@@ -21,9 +21,9 @@ from synth.batching.parts import (
     Phase,
     State,
     dumped,
+    file_of,
     identity,
     loaded,
-    multipart,
     one_line,
 )
 from synth.config import Teacher
@@ -62,9 +62,7 @@ def line_of(teacher: Teacher, custom_id: str, body: bytes) -> bytes:
 
 def upload(order: Order) -> Ask:
     """The requests as a file."""
-    lines = [line_of(order.teacher, *line) for line in order.lines]
-    kind, pieces = multipart({"purpose": "batch"}, order.tag, lines)
-    return Ask("POST", path(order.teacher, "/files"), pieces, kind)
+    return file_of(order, line_of, path(order.teacher, "/files"))
 
 
 def create(order: Order) -> Ask:

@@ -8,6 +8,7 @@ puts that; synth/batching/engine.py does the asking.
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -99,6 +100,9 @@ class Order(NamedTuple):
     """Id of the uploaded requests."""
 
 
+LineOf = Callable[[Teacher, str, bytes], bytes]
+
+
 class Format(NamedTuple):
     """One batch API."""
 
@@ -108,7 +112,7 @@ class Format(NamedTuple):
     """Most bytes of one batch."""
     tagged: bool
     """Whether a batch keeps our name for it, so that one whose id was lost is found again."""
-    line_of: Callable[[Teacher, str, bytes], bytes]
+    line_of: LineOf
     """(teacher, custom id, body) -> the line that goes out, without its line break."""
     upload: Callable[[Order], Ask] | None
     create: Callable[[Order], Ask]
@@ -158,6 +162,29 @@ def dumped(value: Any) -> bytes:
 def identity(value: Any) -> str:
     """A provider's id that may stand in a path; empty where it cannot be one."""
     return value if isinstance(value, str) and _ID.fullmatch(value) else ""
+
+
+def seconds(value: Any) -> float:
+    """A date in ISO 8601 as seconds since 1970; 0 for anything else."""
+    try:
+        return datetime.fromisoformat(value).timestamp()
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def joined(order: Order, line_of: LineOf, head: bytes, tail: bytes) -> list[bytes]:
+    """The requests as a JSON list between head and tail, in pieces."""
+    pieces = [head]
+    for number, line in enumerate(order.lines):
+        pieces += (b"," if number else b"", line_of(order.teacher, *line))
+    return [*pieces, tail]
+
+
+def file_of(order: Order, line_of: LineOf, path: str) -> Ask:
+    """The requests as an upload of one file of lines."""
+    lines = [line_of(order.teacher, *line) for line in order.lines]
+    kind, pieces = multipart({"purpose": "batch"}, order.tag, lines)
+    return Ask("POST", path, pieces, kind)
 
 
 def multipart(

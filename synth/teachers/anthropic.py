@@ -25,7 +25,7 @@ from synth.teachers.reading import (
     count_of,
     finish,
     items,
-    load,
+    parsed,
     request_id,
     table,
     tool_calls,
@@ -157,11 +157,7 @@ def _choice(sampling: Sampling) -> dict[str, Any]:
 
 def parse(raw: bytes, sampling: Sampling, headers: Mapping[str, str]) -> Completion | Failure:
     """What a 200 means. Total: any bytes give a Completion or a Failure."""
-    try:
-        data = load(raw)
-        return data if isinstance(data, Failure) else _parse(data, sampling, headers)
-    except RecursionError:
-        return bad("bad_json", "the reply is nested too deeply")
+    return parsed(raw, lambda data: _parse(data, sampling, headers))
 
 
 def _parse(

@@ -27,7 +27,7 @@ from synth.teachers.reading import (
     count_of,
     finish,
     items,
-    load,
+    parsed,
     request_id,
     table,
     undone,
@@ -162,16 +162,12 @@ def _tool_choice(sampling: Sampling) -> Any:
 
 def parse(raw: bytes, sampling: Sampling, headers: Mapping[str, str]) -> Completion | Failure:
     """What a 200 means. Total: any bytes give a Completion or a Failure."""
-    try:
-        return _parse(raw, sampling, headers)
-    except RecursionError:
-        return bad("bad_json", "the reply is nested too deeply")
+    return parsed(raw, lambda data: _parse(data, sampling, headers))
 
 
-def _parse(raw: bytes, sampling: Sampling, headers: Mapping[str, str]) -> Completion | Failure:
-    data = load(raw)
-    if isinstance(data, Failure):
-        return data
+def _parse(
+    data: dict[str, Any], sampling: Sampling, headers: Mapping[str, str]
+) -> Completion | Failure:
     served = word(data.get("model"))
     usage = _usage(data.get("usage"))
     choice = _first_choice(data)

@@ -6,7 +6,7 @@ be believed, and one normal form for tool calls, stops and what a server left un
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jsonschema
@@ -26,14 +26,23 @@ def load(raw: bytes) -> dict[str, Any] | Failure:
         data = decoded(raw)
     except UnicodeDecodeError as error:
         return bad("bad_utf8", f"the reply is not UTF-8 at byte {error.start}")
-    except RecursionError:
-        return bad("bad_json", "the reply is nested too deeply")
     except ValueError as error:
         kind = "html" if raw.lstrip()[:1] == b"<" else "bad_json"
         return bad(kind, f"the reply is not JSON: {str(error)[:120]}")
     if not isinstance(data, dict):
         return bad("bad_shape", f"the reply is a JSON {type(data).__name__}, not an object")
     return data
+
+
+def parsed(
+    raw: bytes, read: Callable[[dict[str, Any]], Completion | Failure]
+) -> Completion | Failure:
+    """What `read` makes of the object of a reply. Total, however deep the reply is nested."""
+    try:
+        data = load(raw)
+        return data if isinstance(data, Failure) else read(data)
+    except RecursionError:
+        return bad("bad_json", "the reply is nested too deeply")
 
 
 def bad(kind: str, message: str, usage: Usage | None = None, served: str = "") -> Failure:
