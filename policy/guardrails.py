@@ -97,6 +97,9 @@ class Guardrails(Section):
     stopped: bool = False
     """The kill switch for everything."""
 
+    proxies: bool = True
+    """Whether a project may send through a proxy; false refuses one that asks for it."""
+
     one_key_per_project: bool = True
     """Whether a key that serves one project is refused in another."""
 
@@ -114,6 +117,7 @@ class Asked(NamedTuple):
     model: str
     purpose: Purpose
     reasoning: bool = False
+    proxy: bool = False
 
 
 class Used(NamedTuple):
@@ -152,6 +156,8 @@ def why_not(rails: Guardrails, asked: Asked, terms: Terms | None = None) -> str:
             return f"purpose {asked.purpose} is not among those allowed: {', '.join(purposes)}"
     if found.models and not _any(asked.model, found.models):
         return f"model {asked.model} is not among those allowed: {', '.join(found.models)}"
+    if asked.proxy and not rails.proxies:
+        return "the organisation lets no project send through a proxy"
     if asked.reasoning:
         return _why_no_reasoning(found, terms)
     return ""

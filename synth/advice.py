@@ -16,6 +16,7 @@ ADVICE: dict[str, str] = {
     "overloaded": "the provider is short of capacity: run again later to go on",
     "no_connection": "nothing was sent: check base_url and the network, run again",
     "not_sent": "nothing was sent: the request could not be written",
+    "proxy": "nothing was sent: check [teacher] proxy and proxy_auth_env",
     "tls": "nothing was sent: this system does not trust the certificate",
     "deadline": "held: raise [limits] deadline_seconds, or ask for less text",
     "readerror": "held, perhaps billed: the connection broke after sending",

@@ -19,6 +19,7 @@ from policy.permit import Action, Permit
 from synth.config import Sampling
 from synth.connection import ReplyTooLarge
 from synth.error_bodies import NO_CREDIT, ErrorBody, read_error
+from synth.proxy import ProxyFailed
 from synth.teachers import Adapter
 from synth.teachers.reading import REQUEST_IDS, request_id
 from synth.transport import TeacherClient
@@ -118,7 +119,10 @@ def classify_error(error: Exception) -> Reply:
         return Reply(
             Failure(OutcomeClass.NOT_SENT, "no_connection", f"no connection: {detail}", retry=True)
         )
-    if isinstance(cause, httpx2.LocalProtocolError | httpx2.ProxyError):
+    if isinstance(cause, ProxyFailed):
+        late = cause.later
+        return Reply(Failure(OutcomeClass.NOT_SENT, "proxy", detail, retry=late, fatal=True))
+    if isinstance(cause, httpx2.LocalProtocolError):
         return Reply(Failure(OutcomeClass.NOT_SENT, "not_sent", detail, fatal=True))
     return Reply(_unknown(name.lower(), f"the reply was lost: {detail}"))
 

@@ -36,6 +36,11 @@ class Teacher(Section):
     """Root of the API, with its version path. Empty only for `local`, which serves itself."""
     api_key_env: str = ""
     """Name of the environment variable that holds the key; the key is never in a file."""
+    proxy: str = ""
+    """A proxy that your network demands: `http://host:port`, `https://host:port`, or `environment`
+    for the usual variables. Empty: none, whatever the environment says."""
+    proxy_auth_env: str = ""
+    """Name of the environment variable that holds the proxy's `user:password`."""
     api_version: str = Field(default="", pattern=r"^[A-Za-z0-9.-]{0,40}$")
     """`azure`: the dated version of its deployments API, for instance `2024-10-21`."""
     max_tokens_field: Literal["auto", "max_tokens", "max_completion_tokens"] = "auto"
@@ -75,6 +80,8 @@ class Teacher(Section):
     def _remote_needs_url(self) -> "Teacher":
         if self.adapter != "local" and not self.base_url:
             raise ValueError("base_url is required unless adapter = 'local'")
+        if self.adapter == "local" and not self.base_url and self.proxy:
+            raise ValueError("proxy: a teacher that is served here is not behind one")
         return self
 
 

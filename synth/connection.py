@@ -16,10 +16,13 @@ import asyncio
 import select
 import ssl
 import zlib
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 import httpx2
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from synth.proxy import PROXY_LOGIN, Opening, Proxy, ProxyFailed, refused, schemes_of
 
 CONNECT_SECONDS = 10.0
 CONNECTING = 64  # at once: more would starve each other of processor in their TLS handshakes
@@ -38,6 +41,13 @@ class ReplyTooLarge(httpx2.ReadError):
 
 class Deadline(httpx2.ReadTimeout):
     """No complete reply came in time."""
+
+
+class Way(NamedTuple):
+    """A proxy, and whom we trust to be it where it speaks TLS."""
+
+    proxy: Proxy
+    trust: ssl.SSLContext | None
 
 
 class Received(NamedTuple):
@@ -265,14 +275,20 @@ class _Connection(asyncio.Protocol):
         self._fail(reply.error or closed)
 
 
+_Spoken = TypeVar("_Spoken", bound=asyncio.Protocol)
+
+
 class Pool:
     """The connections to one server; there are as many as requests in flight."""
 
-    def __init__(self, host: str, port: int, trust: ssl.SSLContext | None, limit: int) -> None:
+    def __init__(
+        self, host: str, port: int, trust: ssl.SSLContext | None, limit: int, way: Way | None = None
+    ) -> None:
         self._host = host
         self._port = port
         self._trust = trust
         self._limit = limit
+        self._way = way
         self._idle: list[_Connection] = []
         self._connecting = asyncio.Semaphore(CONNECTING)
 
@@ -286,6 +302,9 @@ class Pool:
         until = loop.time() + seconds
         connection = await self._kept(loop) or await self._connect(loop, until)
         received = await connection.ask(data, until)
+        if self._way and received.status == PROXY_LOGIN and not self._trust:
+            connection.close()
+            raise refused(self._way.proxy, received.status, _schemes(received))
         if connection.usable:
             connection.idle_since = loop.time()
             self._idle.append(connection)
@@ -316,15 +335,67 @@ class Pool:
         async with self._connecting:
             try:
                 async with asyncio.timeout_at(min(until, loop.time() + CONNECT_SECONDS)):
-                    _, connection = await loop.create_connection(
-                        lambda: _Connection(loop, self._limit),
-                        self._host,
-                        self._port,
-                        ssl=self._trust,
-                        happy_eyeballs_delay=0.25,  # RFC 8305, section 5
+                    if self._way:
+                        return await self._through(loop, self._way)
+                    return await self._dial(
+                        loop, self._connection, self._host, self._port, self._trust
                     )
             except TimeoutError as error:
+                if self._way:
+                    why = "opened no connection in time"
+                    raise ProxyFailed(self._way.proxy, why, later=True) from error
                 raise httpx2.ConnectTimeout("no connection in time") from error
             except (OSError, ValueError) as error:  # ValueError: a name that no resolver takes
                 raise httpx2.ConnectError(str(error) or type(error).__name__) from error
+
+    def _connection(self) -> _Connection:
+        return _Connection(asyncio.get_running_loop(), self._limit)
+
+    async def _dial(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        make: Callable[[], _Spoken],
+        host: str,
+        port: int,
+        trust: ssl.SSLContext | None,
+    ) -> _Spoken:
+        _, made = await loop.create_connection(
+            make,
+            host,
+            port,
+            ssl=trust,
+            happy_eyeballs_delay=0.25,  # RFC 8305, section 5
+        )
+        return made
+
+    async def _through(self, loop: asyncio.AbstractEventLoop, way: Way) -> _Connection:
+        """To a server that speaks TLS by a tunnel; to another the proxy passes requests on."""
+        proxy = way.proxy
+        try:
+            if not self._trust:
+                make = self._connection
+                return await self._dial(loop, make, proxy.host, proxy.port, way.trust)
+            opening = await self._dial(
+                loop, lambda: Opening(loop, proxy), proxy.host, proxy.port, way.trust
+            )
+        except (OSError, ValueError) as error:
+            wrong = isinstance(error, ssl.SSLCertVerificationError)
+            raise ProxyFailed(proxy, f"cannot be reached: {error}", later=not wrong) from error
+        try:
+            await opening.ask(self._host, self._port)
+        except BaseException:
+            opening.transport.abort()
+            raise
+        connection = self._connection()
+        inner = await loop.start_tls(
+            opening.transport, connection, self._trust, server_hostname=self._host
+        )
+        if inner is None:
+            raise ConnectionResetError("the tunnel closed")
+        connection.connection_made(inner)
         return connection
+
+
+def _schemes(received: Received) -> str:
+    asked = [v.decode("latin-1") for n, v in received.headers if n.lower() == b"proxy-authenticate"]
+    return schemes_of(asked)

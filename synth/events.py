@@ -86,7 +86,7 @@ class EventLog:
         return True
 
 
-def of_teacher(teacher: Teacher) -> dict[str, Any]:
+def of_teacher(teacher: Teacher, proxy: str = "") -> dict[str, Any]:
     """What every event of a run says: who is asked, and where."""
     found: dict[str, Any] = {
         "gen_ai.operation.name": "chat",
@@ -97,7 +97,8 @@ def of_teacher(teacher: Teacher) -> dict[str, Any]:
         return found
     parts = urlsplit(teacher.base_url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    return {**found, "server.address": parts.hostname or "", "server.port": port}
+    between = {"spiritsafe.proxy": proxy} if proxy else {}
+    return {**found, "server.address": parts.hostname or "", "server.port": port, **between}
 
 
 def of_result(result: Completion | Failure) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from policy.guardrails import (
 )
 from policy.terms import Terms
 from policy.use import Use
+from synth.config import Teacher
 from synth.ledger import Ledger
 from synth.prompts import Prompt
 from synth.turns import words_of
@@ -46,9 +47,12 @@ def rails_of(folder: Path) -> Guardrails:
     return NO_RAILS if place is None else read_guardrails(place / FILE)
 
 
-def check_use(rails: Guardrails, use: Use, offering: str, model: str, terms: Terms | None) -> None:
-    """Raise PolicyDenied where the organisation does not allow this use of this offering."""
-    check_asked(rails, Asked(use.organisation, offering, model, use.purpose), terms)
+def check_use(rails: Guardrails, use: Use, teacher: Teacher, terms: Terms | None) -> None:
+    """Raise PolicyDenied where the organisation does not allow this use of this teacher."""
+    asked = Asked(
+        use.organisation, teacher.offering, teacher.model, use.purpose, proxy=bool(teacher.proxy)
+    )
+    check_asked(rails, asked, terms)
 
 
 def check_prompts(

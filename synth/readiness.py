@@ -15,6 +15,7 @@ from policy.errors import BadInput, LedgerBroken, SpiritSafeError
 from policy.terms import Level
 from synth.breaker import standing
 from synth.guard import check_prompts, check_use, rails_of
+from synth.proxy import proxy_of
 from synth.reasoning import check_reasoning
 from synth.secrets import key_for
 from synth.steps import Bench, cap_of, check_address, check_batch, price_for, prompts_of
@@ -41,12 +42,13 @@ def _checks(bench: Bench) -> Iterator[Callable[[], object]]:
     teacher, use = sections.teacher, sections.use
     terms = bench.register.find(teacher.offering, bench.today)
     rails = rails_of(bench.project.folder)
-    yield lambda: check_use(rails, use, teacher.offering, teacher.model, terms)
+    yield lambda: check_use(rails, use, teacher, terms)
     yield lambda: check_reasoning(rails, use, teacher, terms)
     yield lambda: check_address(bench)
     yield lambda: check_batch(bench)
     yield lambda: cap_of(bench, price_for(bench))
     yield lambda: check_prompts(rails, teacher.offering, terms, prompts_of(bench))
+    yield lambda: proxy_of(teacher, bench.environment)
     yield lambda: key_for(teacher.api_key_env, bench.environment)
     yield lambda: _looked_at(bench)
 

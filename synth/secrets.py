@@ -1,4 +1,4 @@
-"""The only reader of the environment: API keys come in here and never go to a file.
+"""The only reader of the environment: keys and logins come in here and never go to a file.
 
     >>> key_for("OPENAI_API_KEY", {"OPENAI_API_KEY": "sk-example"})
     Key('sk-…')
@@ -35,6 +35,29 @@ class Key:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a key is not stored")
+
+
+def login_for(variable: str, environment: Mapping[str, str]) -> str:
+    """A proxy's `user:password`; an empty name means one that wants none.
+
+    Raises BadInput if the variable is unset or holds something else.
+    """
+    if not variable:
+        return ""
+    where, text = "[teacher] proxy_auth_env", environment.get(variable, "")
+    if not text:
+        raise BadInput(
+            f"the environment variable {variable} is not set",
+            where=where,
+            fix=f"export {variable}=USER:PASSWORD and run again",
+        )
+    if not text.isprintable() or ":" not in text:
+        raise BadInput(
+            f"the value of {variable} is not user:password on one line",
+            where=where,
+            fix="set it again",
+        )
+    return text
 
 
 def key_for(variable: str, environment: Mapping[str, str] = os.environ) -> Key:

@@ -44,6 +44,7 @@ from synth.plan import Plan, plan, sort_out
 from synth.pricing import Price, price_of
 from synth.project import Project
 from synth.prompts import Prompt, load
+from synth.proxy import Proxy, proxy_of
 from synth.rates import InForce
 from synth.reasoning import asked_for, check_reasoning
 from synth.secrets import Key, key_for
@@ -228,6 +229,7 @@ class Ready:
     rails: Guardrails
     bindings: Path | None
     """Where it is kept which project a key serves; None where that is nobody's concern."""
+    proxy: Proxy | None = None
 
 
 def get_ready(bench: Bench) -> Ready:
@@ -239,13 +241,14 @@ def get_ready(bench: Bench) -> Ready:
         rails_of(bench.project.folder),
         bench.register.find(teacher.offering, bench.today),
     )
-    check_use(rails, sections.use, teacher.offering, teacher.model, terms)
+    check_use(rails, sections.use, teacher, terms)
     check_reasoning(rails, sections.use, teacher, terms)
     check_address(bench)
     check_batch(bench)
     price = price_for(bench)
     prompts = prompts_of(bench)
     check_prompts(rails, teacher.offering, terms, prompts)
+    proxy = proxy_of(teacher, bench.environment)
     key = key_for(teacher.api_key_env, bench.environment)
     bindings = _bindings(bench, rails)
     if bindings and not bench.project.ledger.exists():
@@ -259,6 +262,7 @@ def get_ready(bench: Bench) -> Ready:
         base=base_of(bench),
         rails=rails,
         bindings=bindings,
+        proxy=proxy,
     )
 
 
@@ -284,6 +288,8 @@ async def collect_step(bench: Bench, ledger: Ledger, ready: Ready, stop: Stop) -
     if work.todo or waiting:
         _look_before_sending(bench, ledger, ready)
     watch = _watch(bench, ready)
+    if ready.proxy:
+        bench.display.say(f"everything goes through the proxy {ready.proxy.name}")
     watch.start(len(work.calls), len(work.todo), len(work.held), ledger.size)
     if not work.todo and not waiting:
         watch.end()
@@ -305,6 +311,7 @@ async def collect_step(bench: Bench, ledger: Ledger, ready: Ready, stop: Stop) -
             ready.key,
             limit=sections.limits.max_response_bytes,
             headers=ADAPTERS[sections.teacher.adapter].credentials(ready.key.reveal()),
+            proxy=ready.proxy,
         )
         shown = bench.display.step("collect", len(work.todo) + len(work.pending), watch.lines)
         watch.attach(stack.enter_context(shown))
@@ -355,7 +362,12 @@ async def _in_batches(bench: Bench, collection: Collection, ready: Ready, stop: 
     teacher, limits = collection.teacher, collection.limits
     headers = ADAPTERS[teacher.adapter].credentials(ready.key.reveal())
     async with Channel(
-        teacher.base_url, ready.key, headers, seconds=limits.deadline_seconds, now=bench.clock
+        teacher.base_url,
+        ready.key,
+        headers,
+        seconds=limits.deadline_seconds,
+        now=bench.clock,
+        proxy=ready.proxy,
     ) as channel:
         say, permit = bench.display.say, ready.permit
         return await collect_batches(collection, channel, permit, stop, say, make=limits.batch)
@@ -369,7 +381,7 @@ def _watch(bench: Bench, ready: Ready) -> Watch:
         say=bench.display.say,
         clock=time.monotonic,
         log=bench.events,
-        same=of_teacher(sections.teacher),
+        same=of_teacher(sections.teacher, ready.proxy.name if ready.proxy else ""),
         limit=(lambda: InForce("the provider's, in batches")) if sections.limits.batch else None,
     )
 

@@ -62,6 +62,13 @@ def fatal_error(failure: Failure, teacher: Teacher) -> SpiritSafeError:
                 where=where,
                 fix="check [teacher] model and base_url",
             )
+        case "proxy":
+            return BadInput(
+                failure.message,
+                where="[teacher] proxy",
+                fix="check proxy and proxy_auth_env, or ask whoever keeps the proxy; nothing was"
+                " sent, and it goes on from here",
+            )
         case "out_of_money":
             return BudgetReached(
                 f"the provider says that the account has no credit left ({failure.message})",

@@ -2,8 +2,8 @@
 
 The SDK and the HTTP library both listen to the environment (OPENAI_CUSTOM_HEADERS replaces the
 Authorization header, HTTPS_PROXY reroutes it) and follow redirects, which posts the prompt to
-another host. Here the headers are a closed list, proxies come from nowhere, a redirect is a
-refusal, and a reply has a size limit.
+another host. Here the headers are a closed list, there is no proxy but the one that the project
+file asks for, a redirect is a refusal, and a reply has a size limit.
 """
 
 import asyncio
@@ -21,7 +21,8 @@ import openai
 
 from policy.errors import BadInput, PolicyDenied
 from policy.own import is_own_server
-from synth.connection import Pool, Received
+from synth.connection import Pool, Received, Way
+from synth.proxy import Proxy
 from synth.secrets import Key
 
 USER_AGENT = "spiritsafe/0.1 (+distillation client; one account, within its limits)"
@@ -35,12 +36,22 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
     Of what the caller and the SDK set, the content type and `accept` leave, and nothing else.
     """
 
-    def __init__(self, base: httpx2.URL, fixed: Pairs, trust: ssl.SSLContext | None, limit: int):
+    def __init__(
+        self,
+        base: httpx2.URL,
+        fixed: Pairs,
+        trust: ssl.SSLContext | None,
+        limit: int,
+        way: Way | None = None,
+    ) -> None:
         tls = base.scheme == "https"
         self._origin = base.raw_scheme + b"://" + base.netloc
+        self._absolute = self._origin.decode("ascii") if way and not tls else ""
         self._pool = Pool(
-            base.host, base.port or (443 if tls else 80), trust if tls else None, limit
+            base.host, base.port or (443 if tls else 80), trust if tls else None, limit, way
         )
+        if way and not tls and way.proxy.login:
+            fixed = (*fixed, ("proxy-authorization", way.proxy.header))
         lines = [
             ("host", base.netloc.decode("ascii")),
             ("user-agent", USER_AGENT),
@@ -62,7 +73,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
     def _head(self, method: str, url: httpx2.URL, kinds: str) -> bytes:
         if url.raw_scheme + b"://" + url.netloc != self._origin:
             raise httpx2.LocalProtocolError(f"{url.host} is not the server of this client")
-        target = url.raw_path.decode("ascii")
+        target = self._absolute + url.raw_path.decode("ascii")
         return f"{method} {target} HTTP/1.1\r\n{self._fixed}{kinds}content-length: ".encode()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -131,20 +142,28 @@ class TeacherClient(openai.AsyncOpenAI):
 
 
 def open_client(
-    base_url: str, key: Key, *, limit: int, headers: Pairs = (), trust: ssl.SSLContext | None = None
+    base_url: str,
+    key: Key,
+    *,
+    limit: int,
+    headers: Pairs = (),
+    trust: ssl.SSLContext | None = None,
+    proxy: Proxy | None = None,
 ) -> TeacherClient:
     """An SDK client that never retries, never redirects and never reads the environment.
 
     `headers` are what a dialect authenticates with, instead of `Authorization: Bearer`; `limit` is
-    the most bytes of a reply; `trust` replaces the system's store of certificates. How many
-    requests are in flight is for its user to say: see synth/pacing.py.
+    the most bytes of a reply; `trust` replaces the system's store of certificates; `proxy` is one
+    that the project asks for. How many requests are in flight is for its user to say: see
+    synth/pacing.py.
     """
     _room_for_sockets()
     base = httpx2.URL(base_url)
-    if trust is None and base.scheme == "https":
+    if trust is None and "https" in (base.scheme, proxy and proxy.scheme):
         trust = httpx2.create_ssl_context(trust_env=False)  # reads the system's store
+    way = proxy and Way(proxy, trust if proxy.scheme == "https" else None)
     fixed = headers or (("authorization", f"Bearer {key.reveal()}"),)
-    return TeacherClient(base_url, key, GuardedTransport(base, fixed, trust, limit))
+    return TeacherClient(base_url, key, GuardedTransport(base, fixed, trust, limit, way))
 
 
 def _room_for_sockets() -> None:

@@ -5,11 +5,13 @@
         async for line in channel.lines(ask): ...    # a result file, never whole in memory
 
 Batches move files of 200 MB that the transport of single requests is not made for. The rules are
-its rules (synth/transport.py): a closed list of headers, no redirect, no proxy, no environment, one
-attempt. A reply that was lost is `unknown`, and what follows from that is for the caller.
+its rules (synth/transport.py): a closed list of headers, no redirect, no proxy that the project
+does not ask for, no environment, one attempt. A reply that was lost is `unknown`, and what follows
+from that is for the caller.
 """
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -23,6 +25,7 @@ from policy.permit import Action, Permit
 from synth.batching.parts import Ask
 from synth.client import SECRET_LENGTH, classify_error, classify_status
 from synth.connection import CONNECT_SECONDS
+from synth.proxy import PROXY_LOGIN, Proxy, ProxyFailed, refused, schemes_of
 from synth.secrets import Key
 from synth.transport import USER_AGENT, Pairs
 from synth.wire import Failure, OutcomeClass
@@ -56,6 +59,8 @@ class Channel:
         *,
         seconds: float,
         now: Callable[[], float] = time.time,
+        trust: ssl.SSLContext | None = None,
+        proxy: Proxy | None = None,
     ) -> None:
         self._key = key.reveal().encode()
         self._seconds = seconds
@@ -67,10 +72,13 @@ class Channel:
             ("accept", "*/*"),
             ("accept-encoding", "identity"),  # so that a file cut short is seen to be
         ]
+        trust = trust or httpx2.create_ssl_context(trust_env=False)
+        self._proxy = proxy
         self._http = httpx2.AsyncClient(
             follow_redirects=False,
             trust_env=False,
-            verify=httpx2.create_ssl_context(trust_env=False),
+            verify=trust,
+            proxy=proxy and _as_httpx(proxy, trust),
             timeout=httpx2.Timeout(SILENCE, connect=CONNECT_SECONDS),
         )
 
@@ -105,7 +113,7 @@ class Channel:
         except BrokenError as error:
             return error.failure
         except httpx2.HTTPError as error:
-            return _lost(error)
+            return self._lost(error)
         if 200 <= response.status_code < 300:
             return Told(self.scrubbed(body))
         return self._refusal(response, body)
@@ -121,7 +129,7 @@ class Channel:
                 async for line in _split(response.aiter_bytes(), longest):
                     yield self.scrubbed(line)
         except httpx2.HTTPError as error:
-            raise BrokenError(_lost(error)) from error
+            raise BrokenError(self._lost(error)) from error
 
     @asynccontextmanager
     async def _sent(self, ask: Ask, size: int) -> AsyncIterator[httpx2.Response]:
@@ -141,9 +149,20 @@ class Channel:
             await response.aclose()
 
     def _refusal(self, response: httpx2.Response, body: bytes) -> Failure:
+        if self._proxy and response.status_code == PROXY_LOGIN:
+            asked = schemes_of(response.headers.get_list("proxy-authenticate"))
+            return self._lost(refused(self._proxy, PROXY_LOGIN, asked))
         headers = {name.lower(): value for name, value in response.headers.items()}
         status = response.status_code
         return classify_status(status, self.scrubbed(body), headers, self._now())
+
+    def _lost(self, error: httpx2.HTTPError) -> Failure:
+        """Before the connection stood, nothing was sent; after that, nobody knows."""
+        failure = classify_error(_of_proxy(error, self._proxy) if self._proxy else error).result
+        assert isinstance(failure, Failure)
+        if failure.outcome is OutcomeClass.BILLED_BAD:
+            return replace(failure, outcome=OutcomeClass.UNKNOWN)
+        return failure
 
     def scrubbed(self, data: bytes) -> bytes:
         """What came back, less our own key."""
@@ -186,10 +205,19 @@ async def _split(pieces: AsyncIterator[bytes], longest: int) -> AsyncIterator[by
         yield bytes(rest)
 
 
-def _lost(error: httpx2.HTTPError) -> Failure:
-    """Before the connection stood, nothing was sent; after that, nobody knows."""
-    failure = classify_error(error).result
-    assert isinstance(failure, Failure)
-    if failure.outcome is OutcomeClass.BILLED_BAD:
-        return replace(failure, outcome=OutcomeClass.UNKNOWN)
-    return failure
+def _as_httpx(proxy: Proxy, trust: ssl.SSLContext) -> httpx2.Proxy:
+    headers = {"proxy-authorization": proxy.header} if proxy.login else None
+    return httpx2.Proxy(
+        proxy.url, headers=headers, ssl_context=trust if proxy.scheme == "https" else None
+    )
+
+
+def _of_proxy(error: httpx2.HTTPError, proxy: Proxy) -> httpx2.HTTPError:
+    """What httpx2 says of a proxy, in our words: it tells no server from the proxy before it."""
+    if isinstance(error, httpx2.ProxyError):  # "407 Proxy Authentication Required"
+        status = str(error)[:3]
+        return refused(proxy, int(status)) if status.isdigit() else ProxyFailed(proxy, str(error))
+    unmade = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
+    if unmade and "certificate" not in str(error).lower():
+        return ProxyFailed(proxy, f"cannot be reached: {error}", later=True)
+    return error
