@@ -9,8 +9,9 @@ projects: its caps are counted over all of them, from their ledgers, so that the
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from policy.guardrails import (
     FILE,
@@ -101,16 +102,18 @@ class Guard:
         warn: Callable[[str], None],
         *,
         folder: Path | None = None,
+        waiting: Mapping[str, int] = MappingProxyType({}),
     ) -> "Guard":
         """Start from what the ledger says was used since midnight, UTC. `folder` is where the
-        organisation's file lies: its other projects count there."""
+        organisation's file lies: its other projects count there. `waiting` are the tokens that
+        requests without an outcome reserve, by their key: the ledger keeps their money only."""
         guard = cls(
             rails,
             offering,
             warn,
             clock=lambda: ledger.now() / 1000,
             own=ledger.id,
-            line=_used_today(ledger, offering),
+            line=_used_today(ledger, offering, waiting),
             book=Book(folder / BOOK) if folder and _capped(rails, offering) else None,
         )
         guard._change(NOTHING)  # as the ledger has it, whatever a crash left in the book
@@ -191,7 +194,7 @@ class Guard:
         return int(self._clock() * 1000) // DAY_MS
 
 
-def _used_today(ledger: Ledger, offering: str) -> Line:
+def _used_today(ledger: Ledger, offering: str, waiting: Mapping[str, int]) -> Line:
     midnight = ledger.now() // DAY_MS * DAY_MS
     used = ledger.one(
         "SELECT count(*), COALESCE(sum(o.prompt_tokens + o.completion_tokens), 0)::BIGINT,"
@@ -200,7 +203,15 @@ def _used_today(ledger: Ledger, offering: str) -> Line:
         " WHERE s.offering = ? AND s.at_ms >= ?",
         [offering, midnight],
     )
-    return Line(*map(int, used))
+    line = Line(*map(int, used))
+    if not waiting:
+        return line
+    keys = ledger.each(
+        "SELECT key FROM state"
+        " WHERE offering = ? AND at_ms >= ? AND class IN ('pending', 'unknown')",
+        [offering, midnight],
+    )
+    return line._replace(tokens=line.tokens + sum(waiting.get(key, 0) for (key,) in keys))
 
 
 def _capped(rails: Guardrails, offering: str) -> bool:

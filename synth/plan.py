@@ -14,6 +14,7 @@ import json
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from policy.digest import PREFIX, digest
@@ -110,6 +111,11 @@ class Plan:
     attempts: dict[str, int] = field(default_factory=dict)
     """Attempts that a key already had, where it had any."""
     resends: int = 0
+
+    def waiting(self, max_tokens: int) -> dict[str, int]:
+        """The most tokens of each request without an outcome, by its key."""
+        calls = chain(self.pending, self.held)
+        return {call.key: call.prompt_tokens + max_tokens for call in calls}
 
 
 def plan(teacher: Teacher, sampling: Sampling, prompts: Sequence[Prompt], base: str) -> Calls:

@@ -7,6 +7,7 @@ Each reads what the step before it left on disk, so any of them may be run alone
 again.
 """
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,11 +26,11 @@ from policy.terms import Level, Register
 from policy.use import Given, Purpose, Use
 from synth.batching import api_of
 from synth.batching.channel import Channel
-from synth.batching.engine import collect_batches
+from synth.batching.engine import Aim, collect_batches
 from synth.batching.job import open_jobs
 from synth.breaker import check_breaker
 from synth.checkpoints import checkpoint
-from synth.collect import Collection, Summary, collect
+from synth.collect import Collection, Sleep, Summary, collect
 from synth.config import Variant
 from synth.display import Display
 from synth.events import EventLog, of_teacher
@@ -65,6 +66,8 @@ class Bench:
     display: Display
     environment: Mapping[str, str]
     clock: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Sleep = asyncio.sleep
     events: EventLog | None = None
     """Where a collection tells machines what happens."""
     register: Register = field(init=False)
@@ -304,6 +307,7 @@ async def collect_step(bench: Bench, ledger: Ledger, ready: Ready, stop: Stop) -
             ledger,
             bench.display.say,
             folder=rails_folder(bench.project.folder),
+            waiting=work.waiting(sections.sampling.max_tokens),
         )
         stack.callback(guard.close)
         client = open_client(
@@ -329,7 +333,8 @@ async def collect_step(bench: Bench, ledger: Ledger, ready: Ready, stop: Stop) -
             guard=guard,
             on_event=watch,
             clock=bench.clock,
-            monotonic=time.monotonic,
+            monotonic=bench.monotonic,
+            sleep=bench.sleep,
         )
         with watch.ending(stop):
             try:
@@ -370,7 +375,8 @@ async def _in_batches(bench: Bench, collection: Collection, ready: Ready, stop: 
         proxy=ready.proxy,
     ) as channel:
         say, permit = bench.display.say, ready.permit
-        return await collect_batches(collection, channel, permit, stop, say, make=limits.batch)
+        aim = Aim.ALL if limits.batch else Aim.GLANCE
+        return await collect_batches(collection, channel, permit, stop, say, aim=aim)
 
 
 def _watch(bench: Bench, ready: Ready) -> Watch:

@@ -4,6 +4,7 @@ books.write(job, [(sent, reply), ...])      # one commit; then money, counts, wh
 """
 
 from collections import Counter, deque
+from dataclasses import replace
 from itertools import chain
 
 from policy.errors import BadInput, BudgetReached, SpiritSafeError
@@ -41,6 +42,11 @@ class Ahead:
     def __contains__(self, key: str) -> bool:
         """Whether it is, or was, to be asked."""
         return key in self._places
+
+    def known(self, key: str) -> Call:
+        """One that is, or was, to be asked."""
+        call: Call = self._calls[self._places[key]]
+        return call
 
     def first(self) -> Call:
         """The next one; it stays."""
@@ -114,6 +120,12 @@ class Books:
             milliseconds=0,
             salt=its.random_bytes(16),
         )
+
+    def take_over(self, job: Job) -> None:
+        """A batch of an earlier run: its requests have the tokens that the caps count for them."""
+        for name, sent in job.waiting.items():
+            if (key := sent.call.key) in self.queue:
+                job.waiting[name] = replace(sent, tokens=self.tokens(self.queue.known(key)))
 
     def admit(self, call: Call, reserve: int) -> None:
         """Count a request of the batch that is about to be made. Raises BudgetReached."""

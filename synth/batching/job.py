@@ -55,6 +55,8 @@ class Job:
     interval: float = 0.0
     troubles: int = 0
     """Questions in a row that got no usable answer."""
+    missed_at: float | None = None
+    """When this run first read the provider's list without finding it."""
     reads: int = 0
     denied: set[str] = field(default_factory=set)
     """Batches of the provider that turned out to be somebody else's."""

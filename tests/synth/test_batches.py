@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ from tests.synth.batching_parts import (
     committed,
     states,
 )
-from tests.synth.parts import ask, asked, bench_of, opened, project, said, teacher
+from tests.synth.parts import Time, ask, asked, bench_of, opened, project, said, teacher
 
 every_api = pytest.mark.parametrize("api", APIS)
 SAME = (
@@ -531,13 +532,13 @@ def test_show_lists_what_is_open_and_check_estimates_at_the_batch_price(tmp_path
     assert "batch_0  created in_progress  12 requests" in shown.out
 
 
-def stopped_after(path: Path, server: BatchServer, step: str) -> None:
-    """Collect until the server sees a step for the second time, then interrupt as a person does."""
-    bench, stop = bench_of(path), Stop()
+def stopped_after(path: Path, server: BatchServer, step: str, *overrides: str) -> None:
+    """Collect until the server sees a step two times more, then interrupt as a person does."""
+    bench, stop, before = bench_of(path, *overrides), Stop(), server.steps.count(step)
 
     async def main() -> None:
         task = asyncio.create_task(collect_step(bench, ledger, get_ready(bench), stop))
-        while server.steps.count(step) < 2:
+        while server.steps.count(step) < before + 2:
             await asyncio.sleep(0.01)
         stop.interrupted = True
         await task
@@ -587,3 +588,65 @@ def test_a_teacher_served_here_has_no_batches(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="does not go with"):
         api_of(teacher(adapter="gemini", batch_api="openai"))
     assert PRICE["batch"] == 0.5
+
+
+def test_tokens_of_an_open_batch_count_against_the_day_after_a_restart(tmp_path: Path) -> None:
+    """The cap leaves room for one batch of six. While it is open no run makes another one."""
+    bench = bench_of(project(tmp_path / "probe", "http://127.0.0.1:9/v1"))
+    room = sum(call.prompt_tokens + 16 for call in calls_of(bench, prompts_of(bench))[:6]) + 20
+    limits = {"batch_requests": 6, "tokens_per_day": room}
+    with BatchServer("openai", polls=8) as server:
+        path = batch_project(tmp_path / "home", server, limits=limits)
+        stopped_after_making(path, server)
+        assert len(server.batches) == 1
+        stopped_after(path, server, "poll")
+        assert len(server.batches) == 1
+        ask(path)  # now it ends, for less than it reserved, and the rest fits bit by bit
+    assert sum(len(one.requests) for one in server.batches) == 12
+    assert classes(path) == {"ok": 12}
+    bench = bench_of(path)
+    with bench.open() as ledger:
+        guard = Guard.of(NO_RAILS, bench.project.sections.teacher.offering, ledger, print)
+        used = ledger.one("SELECT sum(prompt_tokens + completion_tokens)::BIGINT FROM outcome")
+        assert (guard.requests, guard.tokens) == (12, used[0])
+
+
+def test_money_of_an_open_batch_counts_against_the_cap_after_a_restart(tmp_path: Path) -> None:
+    with BatchServer("openai", polls=10**9) as server:
+        path = batch_project(tmp_path / "home", server, limits={"batch_requests": 6})
+        stopped_after_making(path, server)
+        reserved, made = committed(path), len(server.batches)
+        cap = f"limits.budget_usd={reserved * 1.1 / 10**9:.12f}"
+        stopped_after(path, server, "poll", cap)
+        assert len(server.batches) == made
+    assert committed(path) == reserved
+
+
+@pytest.mark.parametrize("api", ["openai", "mistral", "gemini"])
+def test_a_list_that_names_our_batches_is_believed_when_read_twice(
+    tmp_path: Path, api: str
+) -> None:
+    """Half a minute instead of a quarter of an hour: our name for it would stand there."""
+    with BatchServer(api, faults={"create": [502]}) as server:  # not carried out
+        path = batch_project(tmp_path / "home", server)
+        waited = asked_in_told_time(path)
+    assert classes(path) == {"not_sent not_made": 12, "ok": 12}
+    assert server.steps.count("list") == 2
+    assert 30 <= waited < 60
+    assert max(server.billed.values()) == 1
+
+
+def test_a_list_without_names_is_believed_after_a_quarter_of_an_hour(tmp_path: Path) -> None:
+    with BatchServer("anthropic", faults={"create": [502]}) as server:
+        path = batch_project(tmp_path / "home", server, limits={"batch_poll_seconds": 60})
+        assert asked_in_told_time(path) > 900
+    assert classes(path) == {"not_sent not_made": 12, "ok": 12}
+    assert max(server.billed.values()) == 1
+
+
+def asked_in_told_time(path: Path) -> float:
+    """A collection whose sleeps take no time; returns the seconds that it slept."""
+    told, began = Time(), time.time()
+    bench = replace(bench_of(path), clock=lambda: began + told(), monotonic=told, sleep=told.sleep)
+    ask_on(bench)
+    return told()
