@@ -8,7 +8,6 @@ or log broken, 130 interrupted. Everything heavy is imported inside the verb tha
 `--help` answers at once.
 """
 
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -17,12 +16,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from synth.cli_terms import folder_option, terms
-from synth.emit import emit, events_option, json_option, one_output
+from synth.cli_batch import batch
+from synth.cli_publish import publish
+from synth.cli_terms import decide, terms
+from synth.emit import emit, events_option, json_option, one_output, project_options
 
 if TYPE_CHECKING:
+    from synth.bench import Bench
     from synth.report.data import ReportData
-    from synth.steps import Bench
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -47,28 +48,14 @@ def cli() -> None:
     """Distil a hosted teacher into a small specialist: lawful, paid for once, traceable."""
 
 
-def project_options(function: _F) -> _F:
-    """PROJECT and --set, shared by every verb that works on a project."""
-    function = click.option(
-        "--set",
-        "overrides",
-        multiple=True,
-        metavar="SECTION.KEY=VALUE",
-        help="Override a value of the project file, as TOML.",
-    )(function)
-    return click.argument("project", type=click.Path(path_type=Path), default="project.toml")(
-        function
-    )
-
-
 def bench_of(project: Path, overrides: tuple[str, ...], events: str = "") -> "Bench":
     """Open the workbench of a project file."""
     import time
 
+    from synth.bench import Bench
     from synth.display import Display
     from synth.events import EventLog
     from synth.project import load
-    from synth.steps import Bench
 
     display = Display.on(sys.stderr)
     loaded = load(project, overrides)
@@ -93,7 +80,7 @@ def init(folder: Path, template: str) -> None:
 def check(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Say what the terms say, and what a run would ask for and cost. Sends nothing."""
     from policy.permit import refusal
-    from synth import screens
+    from synth import screens_check as screens
     from synth.walk import lessons_of
 
     bench = bench_of(project, overrides)
@@ -289,26 +276,8 @@ def verify(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
 
 
 cli.add_command(terms)
-
-
-@cli.command()
-@click.option(
-    "--cases",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="A JSON or YAML list of cases.",
-)
-@folder_option
-def decide(cases: Path, folder: Path) -> None:
-    """Try situations without a project: one JSON line a case, with level, reasons and fix."""
-    from datetime import UTC, datetime
-
-    from policy.cases import evaluate_cases, read_cases
-    from synth.terms_state import register_of
-
-    today = datetime.now(UTC).date()
-    for answer in evaluate_cases(read_cases(cases), register_of(folder), today, where=str(cases)):
-        click.echo(json.dumps(answer, ensure_ascii=False, default=str))
+cli.add_command(decide)
+cli.add_command(batch)
 
 
 @cli.command()
@@ -341,34 +310,7 @@ def chat(project: Path, overrides: tuple[str, ...], run_name: str) -> None:
     talk(folder, prompts.student_system, prompts.student_user, sys.stdin, sys.stdout)
 
 
-@cli.command()
-@project_options
-@click.option("--run", "run_name", required=True, help="Whose student.")
-@click.option("--name", required=True, help="The name under which others will know it.")
-@click.option("--licence", required=True, help="Its licence, for instance apache-2.0.")
-@click.option("--card", type=click.Path(path_type=Path, exists=True), help="A card of your own.")
-@click.option("--notice", "notices", multiple=True, type=click.Path(path_type=Path, exists=True))
-def publish(
-    project: Path,
-    overrides: tuple[str, ...],
-    run_name: str,
-    name: str,
-    licence: str,
-    card: Path | None,
-    notices: tuple[Path, ...],
-) -> None:
-    """Put a student in order for others: name, card, licence, notices. Refuses with the fix."""
-    from synth.checkpoints import checkpoint
-    from synth.freeze import log_receipt
-    from synth.publish import Parcel
-    from synth.publish import publish as put
-
-    bench = bench_of(project, overrides)
-    target = put(bench, Parcel(run_name, name, licence, notices, card))
-    with bench.open(create=True) as ledger:
-        if log_receipt(ledger, target, "publish"):
-            checkpoint(ledger, bench.project.home)
-    click.echo(f"{target} is ready to be handed on")
+cli.add_command(publish)
 
 
 @cli.command()

@@ -223,3 +223,22 @@ def _write(kind: str, offering: str, **said: Any) -> None:
 
     path = put_on_record(kind, offering, _today(), **said)
     click.echo(f"{path} is written. Review it, and keep it with the project.")
+
+
+@click.command()
+@click.option(
+    "--cases",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A JSON or YAML list of cases.",
+)
+@folder_option
+def decide(cases: Path, folder: Path) -> None:
+    """Try situations without a project: one JSON line a case, with level, reasons and fix."""
+    import json
+
+    from policy.cases import evaluate_cases, read_cases
+
+    found = evaluate_cases(read_cases(cases), _register(folder), _today(), where=str(cases))
+    for answer in found:
+        click.echo(json.dumps(answer, ensure_ascii=False, default=str))

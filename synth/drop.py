@@ -14,11 +14,11 @@ from policy.decide import join
 from policy.errors import BadInput
 from policy.manifest import describe_files, manifest_digest, read_manifest, write_manifest
 from policy.permit import Action, Permit, require
+from synth.bench import Bench
 from synth.cards import dataset_card
 from synth.formats import read_parquet, write_parquet
 from synth.freeze import SPLITS
 from synth.gates import Group, groups_of
-from synth.steps import Bench
 
 SUFFIX = ".lawful"
 

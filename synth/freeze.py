@@ -34,6 +34,7 @@ from policy.permit import Action, Permit
 from policy.stamp import versions
 from synth.cards import dataset_card
 from synth.config import Dataset, Filters, Prompts, Sampling, Teacher, Variant
+from synth.coverage import coverage
 from synth.filters import Candidate
 from synth.filters.apply import Found, fingerprint
 from synth.formats import write_parquet
@@ -311,7 +312,7 @@ def _manifest(
         "source": order.variant.source,
         "keep": order.dataset.keep,
         "split": order.dataset.split.model_dump(mode="json"),
-        "coverage": coverage(order, splits["train"]),
+        "coverage": _coverage(order, splits["train"]),
         "rows": digest([digest(_identity(row)) for row in rows]),
         "ledger": order.ledger.id,
         "versions": versions(("spiritsafe", "duckdb")),
@@ -366,32 +367,13 @@ def _day(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).date().isoformat()
 
 
-def coverage(order: Order, kept: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Per value of the label column: prompts asked, answers, kept rows and prompts with one.
-    Filters that verify drop whole classes in silence; this is where it shows."""
-    label = order.dataset.label
-    if not label:
-        return []
-    named = {p.id: p.fields.get(label, "") for p in order.prompts if p.split == "train"}
-    asked = Counter(named.values())
-    answers = Counter(named[c.prompt_id] for c in order.candidates if c.prompt_id in named)
-    rows = Counter(named[row["id"]] for row in kept)
-    prompts = Counter(named[one] for one in {row["id"] for row in kept})
-    return [
-        {
-            "label": name,
-            "asked": asked[name],
-            "answered": answers[name],
-            "kept": rows[name],
-            "messages_kept": prompts[name],
-        }
-        for name in sorted(asked)
-    ]
-
-
 def coverage_of(order: Order) -> list[dict[str, Any]]:
     """The coverage that freezing would find now."""
-    return coverage(order, _rows(order, "train"))
+    return _coverage(order, _rows(order, "train"))
+
+
+def _coverage(order: Order, kept: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return coverage(order.dataset.label, order.prompts, order.candidates, kept)
 
 
 def _identity(row: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from policy.permit import Action, Permit, require
 from policy.rows import Origin, decide_then_and_now
 from policy.terms import Level
 from policy.use import Given
-from synth.steps import Bench
+from synth.bench import Bench
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from policy.manifest import read_manifest
+from synth.bench import Bench, decision_of
 from synth.checkpoints import checkpoint
 from synth.ledger import Ledger
 from synth.report import html
 from synth.report.data import ReportData
-from synth.steps import Bench, Filtered, decision_of, weights_in_words
+from synth.steps import Filtered, weights_in_words
 
 SAMPLES = 12  # held-out messages shown side by side on the page
 

@@ -20,8 +20,8 @@ from policy.manifest import describe_files, read_manifest, write_manifest
 from policy.permit import Action, Permit, require
 from policy.publishing import Leaving, publishing_problems
 from policy.verify import verify_run
+from synth.bench import Bench
 from synth.gates import groups_of
-from synth.steps import Bench
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 

@@ -1,34 +1,88 @@
-"""What a project still lacks before it may and can collect, and how long that would take.
+"""What a project still lacks before it may and can collect.
 
-missing(bench)       -> every refusal that `collect` would meet, each with its fix
-remedies(decision)   -> the commands that put on record what a decision asks for
-duration(bench, 450) -> seconds, and whether an answer's time was measured here
+missing(bench, ledger) -> every refusal that `collect` would meet, each with its fix
+remedies(decision)     -> the commands that put on record what a decision asks for
 """
 
 import shlex
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import NamedTuple
+from functools import cached_property
 
 from policy.decide import Decision
-from policy.errors import BadInput, LedgerBroken, SpiritSafeError
-from policy.terms import Level
+from policy.errors import BadInput, SpiritSafeError
+from policy.guardrails import Guardrails
+from policy.terms import Level, Terms
+from synth.bench import Bench, cap_of, check_address, check_batch, price_for, prompts_of
 from synth.breaker import standing
 from synth.guard import check_prompts, check_use, rails_of
-from synth.proxy import proxy_of
+from synth.ledger import Ledger
+from synth.pricing import Price
+from synth.prompts import Prompt
+from synth.proxy import Proxy, proxy_of
 from synth.reasoning import check_reasoning
-from synth.secrets import key_for
-from synth.steps import Bench, cap_of, check_address, check_batch, price_for, prompts_of
+from synth.secrets import Key, key_for
 
-ASSUMED_START = 1.0  # seconds until a first token, where no answer was timed yet
-ASSUMED_RATE = 50.0  # tokens a second after that
 _VERBS = {Level.NEEDS_ACK: "acknowledge", Level.NEEDS_PERMISSION: "permit"}
 
 
-def missing(bench: Bench) -> list[SpiritSafeError]:
+class Needs:
+    """What a collection needs beside its permit. Each thing is read once; each raises where it
+    cannot be had."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._teacher = bench.project.sections.teacher
+
+    @cached_property
+    def rails(self) -> Guardrails:
+        """The organisation's."""
+        return rails_of(self._bench.project.folder)
+
+    @cached_property
+    def terms(self) -> Terms | None:
+        """In force today."""
+        return self._bench.register.find(self._teacher.offering, self._bench.today)
+
+    @cached_property
+    def price(self) -> Price:
+        """What the teacher costs."""
+        return price_for(self._bench)
+
+    @cached_property
+    def prompts(self) -> list[Prompt]:
+        """The project's prompts."""
+        return prompts_of(self._bench)
+
+    @cached_property
+    def proxy(self) -> Proxy | None:
+        """The way out, where the project asks for one."""
+        return proxy_of(self._teacher, self._bench.environment)
+
+    @cached_property
+    def key(self) -> Key:
+        """The account's."""
+        return key_for(self._teacher.api_key_env, self._bench.environment)
+
+    def checks(self) -> Iterator[Callable[[], object]]:
+        """Every check, in the order in which a person would mend them."""
+        bench, teacher, rails, terms = self._bench, self._teacher, self.rails, self.terms
+        use = bench.project.sections.use
+        yield lambda: check_use(rails, use, teacher, terms)
+        yield lambda: check_reasoning(rails, use, teacher, terms)
+        yield lambda: check_address(bench)
+        yield lambda: check_batch(bench)
+        yield lambda: cap_of(bench, self.price)
+        yield lambda: check_prompts(rails, teacher.offering, terms, self.prompts)
+        yield lambda: self.proxy
+        yield lambda: self.key
+
+
+def missing(bench: Bench, ledger: Ledger | None) -> list[SpiritSafeError]:
     """Everything but the terms themselves that would stop a collection, all at once."""
     found: list[SpiritSafeError] = []
-    for check in _checks(bench):
+    checks: list[Callable[[], object]] = [*Needs(bench).checks(), lambda: _looked_at(bench, ledger)]
+    for check in checks:
         try:
             check()
         except SpiritSafeError as error:
@@ -37,32 +91,11 @@ def missing(bench: Bench) -> list[SpiritSafeError]:
     return found
 
 
-def _checks(bench: Bench) -> Iterator[Callable[[], object]]:
-    sections = bench.project.sections
-    teacher, use = sections.teacher, sections.use
-    terms = bench.register.find(teacher.offering, bench.today)
-    rails = rails_of(bench.project.folder)
-    yield lambda: check_use(rails, use, teacher, terms)
-    yield lambda: check_reasoning(rails, use, teacher, terms)
-    yield lambda: check_address(bench)
-    yield lambda: check_batch(bench)
-    yield lambda: cap_of(bench, price_for(bench))
-    yield lambda: check_prompts(rails, teacher.offering, terms, prompts_of(bench))
-    yield lambda: proxy_of(teacher, bench.environment)
-    yield lambda: key_for(teacher.api_key_env, bench.environment)
-    yield lambda: _looked_at(bench)
-
-
-def _looked_at(bench: Bench) -> None:
-    if not bench.project.ledger.exists():
+def _looked_at(bench: Bench, ledger: Ledger | None) -> None:
+    if ledger is None:
         return
     offering = bench.project.sections.teacher.offering
-    try:
-        with bench.open() as ledger:
-            trip = standing(ledger, bench.project.home, offering)
-    except LedgerBroken:
-        return  # a run has it open: it met the breaker itself
-    if trip:
+    if trip := standing(ledger, bench.project.home, offering):
         raise BadInput(
             f"the provider refused ({trip.message}), and nobody has looked at it yet",
             where=offering,
@@ -86,41 +119,3 @@ def remedies(decision: Decision, bench: Bench) -> list[str]:
         f" --expires {until} --project {shlex.quote(str(project.folder))}"
         for offering, verb in asked.items()
     ]
-
-
-class Duration(NamedTuple):
-    """How long a collection takes."""
-
-    seconds: float
-    each: float
-    """Seconds that one answer takes."""
-    measured: bool
-    """Whether `each` is the median of this project's own answers, or assumed."""
-
-
-def duration(bench: Bench, requests: int) -> Duration:
-    """As the concurrency and the rate allow, whichever is slower."""
-    sections = bench.project.sections
-    limits = sections.limits
-    timed = _median_seconds(bench)
-    assumed = ASSUMED_START + sections.sampling.max_tokens / ASSUMED_RATE
-    each = assumed if timed is None else timed
-    at_once = max(1, min(limits.concurrency, requests))
-    seconds = requests * each / at_once
-    if limits.requests_per_minute:
-        seconds = max(seconds, requests / limits.requests_per_minute * 60)
-    return Duration(seconds, each, timed is not None)
-
-
-def _median_seconds(bench: Bench) -> float | None:
-    if not bench.project.ledger.exists():
-        return None
-    try:
-        with bench.open() as ledger:
-            ((median,),) = ledger.rows(
-                "SELECT median(milliseconds) FROM outcome"
-                " WHERE class = 'ok' AND milliseconds > 0"  # a line of a batch has no time
-            )
-    except SpiritSafeError:
-        return None
-    return None if median is None else max(float(median), 1.0) / 1000

@@ -17,6 +17,7 @@ from policy.config import parse
 from policy.errors import BadInput
 from policy.manifest import read_manifest
 from policy.permit import Action
+from synth.bench import Bench
 from synth.checkpoints import checkpoint
 from synth.drop import drop_blocking
 from synth.freeze import Frozen, log_receipt
@@ -26,7 +27,6 @@ from synth.ledger import Ledger
 from synth.report.data import ReportData
 from synth.screens import filter_screen
 from synth.steps import (
-    Bench,
     Collected,
     Ready,
     collect_step,
@@ -258,13 +258,15 @@ def run(bench: Bench) -> Walked:
     return Walked(collected, frozen, report, skipped)
 
 
-def collect_blocking(bench: Bench, ledger: Ledger, ready: Ready) -> Collected:
-    """Collect with Ctrl-C understood: the first one drains, the second one stops at once. A closed
-    terminal is one too."""
+def collect_blocking(
+    bench: Bench, ledger: Ledger, ready: Ready, follow: frozenset[str] | None = None
+) -> Collected:
+    """Collect, or with `follow` wait for these batches. Ctrl-C is understood: the first one drains,
+    the second one stops at once. A closed terminal is one too."""
 
     async def main() -> Collected:
         loop, stop = asyncio.get_running_loop(), Stop()
-        task = asyncio.ensure_future(collect_step(bench, ledger, ready, stop))
+        task = asyncio.ensure_future(collect_step(bench, ledger, ready, stop, follow))
 
         def interrupted() -> None:
             if stop.interrupted:

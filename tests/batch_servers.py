@@ -73,6 +73,7 @@ class Batch:
     requests: list[tuple[str, Json]]
     tag: str = ""
     polls: int = 0
+    cancelled: bool = False
     word: str = ""
     results: list[bytes] = field(default_factory=list)
     errors: list[bytes] = field(default_factory=list)
@@ -95,11 +96,13 @@ class BatchServer:
         api_key: str = "",
         unlisted: bool = False,
         retry_after: str = "",
+        done_when_cancelled: int = 0,
     ) -> None:
         self.api, self.script, self.polls, self.word = api, results or {}, polls, word
         self.faults = {step: list(given) for step, given in (faults or {}).items()}
         self.extra_lines, self.failed, self.api_key = extra_lines, list(failed), api_key
         self.unlisted, self.retry_after = unlisted, retry_after
+        self.done_when_cancelled = done_when_cancelled
         self.times: list[float] = []
         self.files: dict[str, bytes] = {}
         self.batches: list[Batch] = []
@@ -202,8 +205,10 @@ class BatchServer:
         return given == self.api_key
 
     def _step(self, method: str, path: str) -> str:
-        """upload, create, list, poll or results."""
+        """upload, create, list, poll, cancel or results."""
         bare = path.removeprefix(ROOTS[self.api]).split("?")[0]
+        if method == "POST" and re.fullmatch(r".*/(batches|jobs)/[^/]+[/:]cancel", bare):
+            return "cancel"
         if re.fullmatch(r"/files/[^/]+/content|/v1/messages/batches/[^/]+/results", bare):
             return "results"
         if bare == "/files":
@@ -226,12 +231,16 @@ class BatchServer:
             for one in self.batches:
                 self._asked(one)
             return 200, json.dumps(self._page(path)).encode()
-        name = tail[-2] if step == "results" else tail[-1]
+        if step == "cancel":
+            tail = [*tail[:-1], *tail[-1].split(":")]
+        name = tail[-2] if step in ("results", "cancel") else tail[-1]
         if step == "results" and self.api in ("openai", "mistral"):
             return 200, self.files[name]
         found = [one for one in self.batches if one.id.split("/")[-1] == name]
         if not found:
             return 404, b'{"error": {"code": "not_found", "message": "no such batch"}}'
+        if step == "cancel":
+            return self._cancel(found[0])
         if step == "results":
             return 200, b"".join(line + b"\n" for line in found[0].results)
         self._asked(found[0])
@@ -240,8 +249,14 @@ class BatchServer:
     def _asked(self, batch: Batch) -> None:
         """Time passes with each question."""
         batch.polls += 1
-        if batch.polls >= self.polls and not batch.word:
+        if (batch.cancelled or batch.polls >= self.polls) and not batch.word:
             self._work(batch)
+
+    def _cancel(self, batch: Batch) -> tuple[int, bytes]:
+        if batch.word:
+            return 400, b'{"error": {"code": "invalid", "message": "it has ended"}}'
+        batch.cancelled = True
+        return 200, b"{}" if self.api == "gemini" else json.dumps(self._shown(batch)).encode()
 
     # ---- making
 
@@ -302,8 +317,14 @@ class BatchServer:
             )
             return
         batch.word = self.word or words[self.api]
-        for name, body in batch.requests:
+        if batch.cancelled:
+            batch.word = {"openai": "cancelled", "mistral": "CANCELLED",
+                          "gemini": "BATCH_STATE_CANCELLED"}.get(self.api, "ended")  # fmt: skip
+        for number, (name, body) in enumerate(batch.requests):
             result = self._result(body)
+            if batch.cancelled and number >= self.done_when_cancelled:
+                lines = self.api == "anthropic"  # the others say nothing of what was not begun
+                result = CANCELED if lines else Result("absent", billed=False)
             if result.billed:
                 self.billed[digest(body)] += 1
             if line := self._line(name, body, result):
@@ -451,7 +472,8 @@ def _gemini_shown(batch: Batch) -> Json:
             "@type": "type.googleapis.com/google.ai.generativelanguage.v1main.GenerateContentBatch",
             "displayName": batch.tag, "state": batch.word or "BATCH_STATE_RUNNING",
             "createTime": "2999-01-01T00:00:00Z", "model": f"models/{MODEL}",
-            "batchStats": {"requestCount": str(len(batch.requests))},
+            "batchStats": {"requestCount": str(len(batch.requests)),
+                           "successfulRequestCount": str(len(batch.results))},
         },
         "done": bool(batch.word),
     }  # fmt: skip

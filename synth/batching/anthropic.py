@@ -66,6 +66,11 @@ def poll(teacher: Teacher, batch: str) -> Ask:
     return Ask("GET", path(teacher, f"/{quote(batch, safe='')}"))
 
 
+def cancel(teacher: Teacher, batch: str) -> Ask:
+    """Stop it: requests that are being worked on may still end."""
+    return Ask("POST", path(teacher, f"/{quote(batch, safe='')}/cancel"))
+
+
 def listing(teacher: Teacher, after: str) -> Ask:
     """The workspace's batches, newest first."""
     more = f"&after_id={quote(after, safe='')}" if after else ""
@@ -137,4 +142,5 @@ FORMAT = Format(
     state=state,
     page=page,
     line=line,
+    cancel=cancel,
 )

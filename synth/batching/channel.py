@@ -98,6 +98,10 @@ class Channel:
         Failure."""
         return await self._told(ask._replace(method="GET", pieces=()))
 
+    async def withdraw(self, ask: Ask) -> Told | Failure:
+        """Ask for something to be stopped: no body, and no permit."""
+        return await self._told(ask._replace(method="POST", pieces=()))
+
     async def deliver(self, ask: Ask) -> Told | Failure:
         """The same with a body."""
         return await self._told(ask)

@@ -61,6 +61,11 @@ def poll(teacher: Teacher, batch: str) -> Ask:
     return Ask("GET", versioned(teacher, f"/{batch}", "/v1beta", last=False), limit=RESULTS)
 
 
+def cancel(teacher: Teacher, batch: str) -> Ask:
+    """Stop it. The reply is an empty object."""
+    return Ask("POST", versioned(teacher, f"/{batch}:cancel", "/v1beta", last=False))
+
+
 def listing(teacher: Teacher, after: str) -> Ask:
     """The project's batches."""
     more = f"&pageToken={quote(after, safe='')}" if after else ""
@@ -81,6 +86,7 @@ def _state(teacher: Teacher, data: dict[str, Any]) -> State | None:
         return None
     counts = table(its.get("batchStats"))
     phase, error = _PHASES.get(status, Phase.WORKING), data.get("error")
+    done = sum(_number(counts.get(f"{kind}RequestCount")) for kind in ("successful", "failed"))
     here = versioned(teacher, f"/{name}", "/v1beta", last=False)
     return State(
         name,
@@ -88,6 +94,7 @@ def _state(teacher: Teacher, data: dict[str, Any]) -> State | None:
         phase,
         tag=word(its.get("displayName")),
         total=_number(counts.get("requestCount")),
+        lines=done if phase is Phase.STOPPED else 0,
         results=(here,) if phase is not Phase.WORKING else (),
         error=dumped({"error": error}) if error else b"",
         created=seconds(its.get("createTime")),
@@ -148,5 +155,6 @@ FORMAT = Format(
     state=state,
     page=page,
     line=line,
+    cancel=cancel,
     whole=whole,
 )

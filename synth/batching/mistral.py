@@ -68,6 +68,11 @@ def poll(teacher: Teacher, batch: str) -> Ask:
     return Ask("GET", f"/batch/jobs/{quote(batch, safe='')}")
 
 
+def cancel(teacher: Teacher, batch: str) -> Ask:
+    """Stop it."""
+    return Ask("POST", f"/batch/jobs/{quote(batch, safe='')}/cancel")
+
+
 def listing(teacher: Teacher, after: str) -> Ask:
     """The account's jobs; `after` is a page number."""
     return Ask("GET", f"/batch/jobs?page_size={PAGE}&order_by=-created&page={after or 0}")
@@ -129,4 +134,5 @@ FORMAT = Format(
     state=state,
     page=page,
     line=openai.line,
+    cancel=cancel,
 )

@@ -87,6 +87,11 @@ def poll(teacher: Teacher, batch: str) -> Ask:
     return Ask("GET", path(teacher, f"/batches/{quote(batch, safe='')}"))
 
 
+def cancel(teacher: Teacher, batch: str) -> Ask:
+    """Stop it: it is `cancelling` for up to ten minutes."""
+    return Ask("POST", path(teacher, f"/batches/{quote(batch, safe='')}/cancel"))
+
+
 def listing(teacher: Teacher, after: str) -> Ask:
     """The account's batches, newest first."""
     more = f"&after={quote(after, safe='')}" if after else ""
@@ -159,5 +164,6 @@ FORMAT = Format(
     state=state,
     page=page,
     line=line,
+    cancel=cancel,
 )
 GROQ = FORMAT._replace(size=100_000_000)

@@ -124,6 +124,8 @@ class Format(NamedTuple):
     page: Callable[[Teacher, bytes, str], Page | None]
     """(teacher, reply to `listing`, where that began)."""
     line: Callable[[bytes], Line | None]
+    cancel: Callable[[Teacher, str], Ask]
+    """What is done by then is billed, and its results can be read."""
     whole: Callable[[bytes], Iterator[bytes]] | None = None
     """Where results come as one document: its lines."""
 

@@ -20,13 +20,14 @@ from cryptography.x509.oid import NameOID
 from rich.console import Console
 
 from policy.permit import Action, Permit
+from synth.bench import Bench, permit_for
 from synth.config import Sampling, Teacher
 from synth.display import Display
 from synth.ledger import Ledger
 from synth.plan import request_key
 from synth.project import load
 from synth.rows import AttemptRow, OutcomeRow
-from synth.steps import Bench, Collected, collect_step, get_ready, permit_for
+from synth.steps import Collected, collect_step, get_ready
 from synth.stop import Stop
 from synth.wire import Call, Completion, TokenLogprobs, Usage
 

@@ -15,9 +15,10 @@ from policy.errors import BadInput, BudgetReached, PolicyDenied
 from policy.guardrails import NO_RAILS
 from synth.audit import findings
 from synth.batching import api_of, parts
+from synth.bench import Bench, calls_of, prompts_of
 from synth.breaker import clear
 from synth.guard import Guard
-from synth.steps import Bench, Collected, calls_of, collect_step, get_ready, prompts_of
+from synth.steps import Collected, collect_step, get_ready
 from synth.stop import Stop
 from tests.batch_servers import (
     ABSENT,

@@ -11,12 +11,12 @@ from policy.errors import BadInput, PolicyDenied
 from policy.manifest import describe_files, read_manifest, write_manifest
 from policy.permit import Action
 from policy.verify import verify_dataset
+from synth.bench import Bench
 from synth.display import Display
 from synth.drop import drop_blocking
 from synth.formats import COLUMNS, read_parquet, write_parquet
 from synth.gates import dataset_permit
 from synth.project import load
-from synth.steps import Bench
 from tests.command import spiritsafe
 from tests.synth.parts import project
 

@@ -12,9 +12,10 @@ from policy.errors import BadInput, PolicyDenied
 from policy.manifest import check_files, read_manifest
 from policy.permit import Action
 from synth.audit import findings
+from synth.bench import permit_for
 from synth.config import Variant
 from synth.freeze import Frozen, freeze, spells
-from synth.steps import filter_step, freeze_step, order_of, permit_for
+from synth.steps import filter_step, freeze_step, order_of
 from synth.wire import TokenLogprobs
 from tests import fake_teacher as fake
 from tests.fake_teacher import FakeTeacher

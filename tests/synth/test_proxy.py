@@ -14,10 +14,10 @@ import pytest
 from policy.errors import BadInput, PolicyDenied
 from synth.batching.channel import Channel
 from synth.batching.parts import Ask
+from synth.bench import calls_of, prompts_of
 from synth.connection import Received
 from synth.proxy import Proxy, proxy_of
 from synth.secrets import Key
-from synth.steps import calls_of, prompts_of
 from synth.transport import open_client
 from synth.wire import Failure, OutcomeClass
 from tests.batch_servers import BatchServer

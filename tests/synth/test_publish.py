@@ -10,11 +10,11 @@ from rich.console import Console
 from policy.errors import BadInput, PolicyDenied, VerificationFailed
 from policy.manifest import describe_files, read_manifest, write_manifest
 from policy.verify import verify_run
+from synth.bench import Bench
 from synth.display import Display
 from synth.formats import write_parquet
 from synth.project import load
 from synth.publish import Parcel, publish
-from synth.steps import Bench
 from tests.synth.parts import project
 
 
