@@ -7,6 +7,7 @@ Everything here looks and nothing is sent; the steps that do something are in sy
 """
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ from synth.teachers import local
 from synth.terms_state import register_of
 from synth.transport import check_base_url
 from synth.wire import Call
+
+MILLION = 10**6  # tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +63,22 @@ class Bench:
         return datetime.fromtimestamp(self.clock(), UTC).date()
 
     def open(self, *, create: bool = False) -> Ledger:
-        """The project's ledger; the caller closes it."""
+        """The project's ledger; the caller closes it. Raises BadInput where it cannot be written:
+        looking at it writes too, what a killed run had only noted down."""
+        self._writable(create)
         return Ledger.open(self.project.ledger, clock=self.clock, create=create)
+
+    def _writable(self, create: bool) -> None:
+        ledger = self.project.ledger
+        places = [one for one in (ledger, *ledger.absolute().parents) if one.exists()]
+        wanted = places[:2] if ledger.exists() else places[:1] if create else []
+        for place in wanted:
+            if not os.access(place, os.W_OK):
+                raise BadInput(
+                    "cannot be written, and the ledger lies there",
+                    where=str(place),
+                    fix="change its permissions, or copy the project to a folder of your own",
+                )
 
 
 def decision_of(bench: Bench, stage: str = "plan", use: Use | None = None) -> Decision:
@@ -140,7 +157,7 @@ def check_address(bench: Bench) -> None:
 def cap_of(bench: Bench, price: Price) -> int | None:
     """The money that this project may ever spend. Raises BadInput where a price has no budget."""
     budget = bench.project.sections.limits.budget_usd
-    if budget is None and price.source != "free":
+    if budget is None and price.reserve_nano(MILLION, MILLION):
         raise BadInput(
             f"{price.model} costs money and no budget is set",
             where="[limits] budget_usd",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
+STOPPED = "stopped; run it again and it goes on from here"
 CODES = """\b
 Exit codes:
   0 done             3 policy denied     130 interrupted
@@ -359,7 +360,7 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("stopped; run it again and it goes on from here", err=True)
+        click.echo(STOPPED, err=True)
         code = 130
     except Exception as error:
         code = _explained(error)
@@ -377,6 +378,9 @@ def _explained(error: Exception) -> int:
         return 2
     if isinstance(error, BrokenPipeError):
         return 0
+    if "Query interrupted" in str(error):  # DuckDB's word for Ctrl-C in the middle of a query
+        click.echo(STOPPED, err=True)
+        return 130
     if not isinstance(error, SpiritSafeError):
         raise error
     if isinstance(error, PolicyDenied) and error.decision is not None:

@@ -24,6 +24,7 @@ from rich.progress import (
 from rich.text import Text
 
 PLAIN_SECONDS = 5.0  # between two plain lines of one step
+WIDE = 72  # columns of a terminal; on a narrower one bar, rate and time spent give way
 MOVING_SECONDS = 0.1  # between two updates of the bar: rich takes a lock for each
 Details = Callable[[], list[str]]
 
@@ -37,13 +38,14 @@ class Board(Progress):
 
     def __init__(self, console: Console, details: Details) -> None:
         self._details = details
+        note = TextColumn("{task.fields[note]}", markup=False)
+        wide = console.width >= WIDE
         super().__init__(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
+            *([BarColumn(bar_width=24)] if wide else []),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            TimeElapsedColumn(),
+            *([note, TimeElapsedColumn()] if wide else []),
             TextColumn("eta"),
             TimeRemainingColumn(),
             console=console,

@@ -61,6 +61,13 @@ def load(settings: Prompts, split: Split, folder: Path) -> list[Prompt]:
             break
     if not prompts:
         raise BadInput("no prompt in the file", where=settings.file, fix="add at least one row")
+    for column in settings.images:
+        if not any(column in prompt.fields for prompt in prompts):
+            raise BadInput(
+                f"no row has the column {column!r}",
+                where="[prompts] images",
+                fix=f"the first row has {', '.join(sorted(prompts[0].fields))}",
+            )
     return prompts
 
 

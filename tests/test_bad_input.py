@@ -1,11 +1,16 @@
 """Bad input gets one clear line and the documented exit code, never a traceback."""
 
 import json
+import os
+import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from tests.command import spiritsafe
+from tests.command import SPIRITSAFE, environment, spiritsafe
+from tests.synth.parts import project as made
 
 
 @pytest.fixture
@@ -140,3 +145,32 @@ def test_a_list_of_cases_from_windows_is_answered_line_by_line(tmp_path: Path) -
     done = spiritsafe("decide", "--cases", tmp_path / "a.yaml", "--project", tmp_path)
     answers = [json.loads(each) for each in done.out.splitlines()]
     assert [(each["id"], each["level"]) for each in answers] == [("A", "ALLOW"), ("B", "ALLOW")]
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "true", "-1"])
+def test_a_budget_is_an_amount(project: Path, value: str) -> None:
+    done = spiritsafe("collect", project, "--set", f"limits.budget_usd={value}", code=2)
+    assert "limits.budget_usd" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_folder_that_cannot_be_written_is_one_line() -> None:
+    """As somebody who does not own it: root may write everywhere."""
+    with tempfile.TemporaryDirectory() as name:
+        path = made(Path(name) / "bot", "http://127.0.0.1:9/v1")
+        for one in (Path(name), path.parent):
+            one.chmod(0o555)
+        for one in path.parent.iterdir():
+            one.chmod(0o444)
+        nobody = ["setpriv", "--reuid=65534", "--clear-groups"] if os.getuid() == 0 else []
+        if nobody and shutil.which("setpriv") is None:
+            pytest.skip("root, and no setpriv")
+        done = subprocess.run(
+            [*nobody, *SPIRITSAFE, "collect", str(path)],
+            env=environment({"HOME": name}), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        for one in (path.parent, Path(name)):
+            one.chmod(0o755)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(f"error: {path.parent}: cannot be written")
+    assert len(done.stderr.splitlines()) == 1

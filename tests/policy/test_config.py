@@ -67,6 +67,11 @@ def test_a_wrong_type_is_shown_with_its_value() -> None:
     )
 
 
+@pytest.mark.parametrize("value", [True, False, float("inf"), float("-inf"), float("nan")])
+def test_a_number_is_a_number(value: object) -> None:
+    assert "sampling.temperature" in line({"name": "x", "sampling": {"temperature": value}})
+
+
 def test_further_faults_are_counted() -> None:
     assert "(and 1 more)" in line({"name": 1, "sampling": {"temperature": "hot"}})
 

@@ -460,3 +460,22 @@ def test_a_copy_of_the_project_elsewhere_is_served_from_its_ledger(tmp_path: Pat
         shutil.copytree(tmp_path / "here", tmp_path / "there")
         assert ask(tmp_path / "there" / "project.toml").summary.sent == 0
     assert server.billed == 12
+
+
+def test_two_signals_while_everybody_waits_to_try_again(tmp_path: Path) -> None:
+    """The second one may come while the ledger closes: it is an interrupt too, and no fault."""
+    for pause in (0.0, 0.02, 0.1, 0.25):
+        with FakeTeacher(lambda i, r: status(429)) as server:
+            path = project(tmp_path / str(pause), server.base_url, rows=6, limits={"tries": 20})
+            log = tmp_path / f"said{pause}"
+            child = start("collect", path, cwd=tmp_path, log=log)
+            while len(server.seen) < 6:
+                time.sleep(0.01)
+            time.sleep(0.3)
+            child.send_signal(signal.SIGINT)
+            time.sleep(pause)
+            child.send_signal(signal.SIGINT)
+            assert child.wait(timeout=10) in (130, -signal.SIGINT), log.read_text()
+        assert "Traceback" not in log.read_text()
+        assert outcomes(path).keys() == {(OutcomeClass.REJECTED, "rate_limited")}
+        whole(path)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from policy.errors import BudgetReached
+from policy.errors import BadInput, BudgetReached
 from synth.ledger import spent_nano
+from tests.fake_teacher import FakeTeacher
 from tests.rate_server import RateServer
 from tests.synth.parts import ask, asked, opened, project
 
@@ -78,3 +79,22 @@ def test_a_day_s_ceiling_is_counted_from_the_ledger(tmp_path: Path) -> None:
             with pytest.raises(BudgetReached, match="requests_per_day"):
                 ask(path)
         assert server.stats()["admitted"] == 5
+
+
+def test_a_price_of_nothing_needs_no_budget_and_a_budget_of_nothing_pays_none(
+    tmp_path: Path,
+) -> None:
+    nothing = {"price": {"input": 0.0, "output": 0.0}}
+    with FakeTeacher() as server:
+        ask(project(tmp_path / "free", server.base_url, rows=2, limits=nothing))
+        ask(
+            project(tmp_path / "both", server.base_url, rows=2, limits={**nothing, "budget_usd": 0})
+        )
+        assert server.billed == 4
+        dear = {"price": {"input": 1.0, "output": 1.0}, "budget_usd": 0}
+        with pytest.raises(BudgetReached):
+            ask(project(tmp_path / "dear", server.base_url, rows=2, limits=dear))
+        hidden = {"price": {"input": 0.0, "output": 0.0, "cache_write": 1.0}}
+        with pytest.raises(BadInput, match="no budget is set"):
+            ask(project(tmp_path / "hidden", server.base_url, rows=2, limits=hidden))
+    assert server.billed == 4

@@ -51,6 +51,13 @@ def test_a_byte_order_mark_and_blank_lines_are_no_content(tmp_path: Path) -> Non
     assert prompt.id == "a"
 
 
+def test_a_picture_column_that_no_row_has_is_refused(tmp_path: Path) -> None:
+    rows = '{"id": "a", "message": "m", "photo": ""}\n{"id": "b", "message": "m"}\n'
+    assert len(read(tmp_path, rows, images=["photo"])) == 2
+    with pytest.raises(BadInput, match=r"'foto'.*first row has id, message, photo"):
+        read(tmp_path, rows, images=["foto"])
+
+
 def test_numbers_and_booleans_are_text(tmp_path: Path) -> None:
     (prompt,) = read(tmp_path, '{"id": 7, "message": true, "n": 1.5}\n')
     assert (prompt.id, prompt.fields["message"], prompt.fields["n"]) == ("7", "true", "1.5")

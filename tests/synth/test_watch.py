@@ -222,6 +222,16 @@ def test_the_live_display_shows_all_and_fits(tmp_path: Path, columns: int) -> No
     assert max(map(len, moving)) <= columns
 
 
+def test_a_terminal_of_40_columns_shows_count_and_time_left_whole(tmp_path: Path) -> None:
+    with FakeTeacher([answer(delay=0.02)]) as server:
+        path = project(tmp_path, server.base_url, rows=60, limits={"concurrency": 2})
+        told = on_a_terminal([*SPIRITSAFE, "collect", str(path)], 40)
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", told).replace("\r", "\n").split("\n")
+    bars = [line for line in drawn if " collect " in line and "eta" in line]
+    assert bars
+    assert all(re.search(r"collect +\d+/60 +eta [\d:-]+$", line.rstrip()) for line in bars), bars
+
+
 def test_plain_lines_say_the_same(tmp_path: Path) -> None:
     done = collected(tmp_path, mixed)
     last = [line for line in done.err.splitlines() if line.startswith("collect: ")][-1]
