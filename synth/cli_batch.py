@@ -56,10 +56,13 @@ def cancel(
     bench = bench_of(project, overrides)
     with bench.open() as ledger:
         jobs = chosen(ledger, ids)
+        if not jobs:
+            click.echo("no batch is open", err=True)
+            return
         who = " ".join(f"{by}: {because}".rstrip(": ").split())
         stopped = asyncio.run(cancel_step(bench, ledger, jobs, who))
         if not stopped:
-            sys.exit(1 if jobs else 0)
+            sys.exit(1)
         collected = collect_blocking(bench, ledger, get_ready(bench), frozenset(stopped))
     emit(collected_values(collected)) if as_json else click.echo(collected_screen(collected))
     if len(stopped) < len(jobs):

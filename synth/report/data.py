@@ -13,13 +13,19 @@ from pydantic import ConfigDict, Field
 from policy.config import Section
 
 
-class Record(Section):
+class Shown(Section):
+    """A figure may be infinite here: a training that blew up is shown as it is."""
+
+    model_config = ConfigDict(allow_inf_nan=True)
+
+
+class Record(Shown):
     """What another step wrote for its own ends: the rest of what it holds is not for the page."""
 
     model_config = ConfigDict(extra="ignore")
 
 
-class Teacher(Section):
+class Teacher(Shown):
     """Who answered."""
 
     model: str
@@ -32,7 +38,7 @@ class Teacher(Section):
     """Which weights, how quantised, and their digest; empty if the provider does not say."""
 
 
-class StatedUse(Section):
+class StatedUse(Shown):
     """What the project says that it means to do: the ground of the decision."""
 
     purpose: str
@@ -69,7 +75,7 @@ class DecisionShown(Record):
     """What must be done in return."""
 
 
-class Money(Section):
+class Money(Shown):
     """What the answers cost."""
 
     requests: int
@@ -88,7 +94,7 @@ class Money(Section):
     """Completion tokens, as the provider counted them."""
 
 
-class CoverageRow(Section):
+class CoverageRow(Shown):
     """What the filters left of one class; whole classes vanish without a sound otherwise."""
 
     label: str
@@ -108,7 +114,7 @@ class CoverageRow(Section):
         return self.messages_kept / self.asked if self.asked else 0.0
 
 
-class FilterCount(Section):
+class FilterCount(Shown):
     """What one filter did."""
 
     filter: str
@@ -121,7 +127,7 @@ class FilterCount(Section):
     """Why, with the number of answers, the most frequent first."""
 
 
-class Interval(Section):
+class Interval(Shown):
     """A mean with its 95 % bootstrap interval."""
 
     value: float
@@ -134,7 +140,7 @@ class Interval(Section):
     """How many tokens it was taken over, where it is a measure of tokens."""
 
 
-class Metrics(Section):
+class Metrics(Shown):
     """What was measured on the held-out rows; absent where it has no meaning for the candidate."""
 
     exact_match: Interval | None = None
@@ -192,7 +198,7 @@ class Candidate(Record):
         return self.label or self.candidate
 
 
-class Difference(Section):
+class Difference(Shown):
     """The mean difference a - b over the same rows, paired by row."""
 
     a: str
@@ -225,7 +231,7 @@ class CurvePoint(Record):
     """Loss on the validation split."""
 
 
-class Sample(Section):
+class Sample(Shown):
     """One held-out message and what each candidate made of it."""
 
     message: str
@@ -236,7 +242,7 @@ class Sample(Section):
     """Candidate to answer, in the order to show."""
 
 
-class LogState(Section):
+class LogState(Shown):
     """The tamper-evident log when the report was made."""
 
     size: int
@@ -247,7 +253,7 @@ class LogState(Section):
     """The signed note over both, word for word."""
 
 
-class ReportData(Section):
+class ReportData(Shown):
     """All that the page and the table show."""
 
     project: str
