@@ -196,3 +196,31 @@ def test_a_file_that_was_never_made_a_batch_needs_no_question(tmp_path: Path) ->
         assert committed(path) == 0
         ask(path)
     assert server.billed.total() == 12
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_a_kill_in_the_middle_of_cancelling_forgets_neither_who_nor_what(
+    tmp_path: Path, api: str
+) -> None:
+    with BatchServer(api, polls=10**9, done_when_cancelled=4) as server:
+        path = batch_project(tmp_path / "home", server)
+        left_open(path, server)
+        child: list[subprocess.Popen[bytes]] = []
+
+        def kill(step: str) -> None:
+            if step == "cancel":
+                while not child:
+                    time.sleep(0.01)
+                child[0].kill()
+                child[0].wait()
+
+        server.on = kill
+        child.append(start("batch", "cancel", path, *WHO, cwd=tmp_path, log=tmp_path / "log"))
+        assert child[0].wait(60) == -signal.SIGKILL
+        server.on, server.polls = lambda step: None, 1
+        assert asked(path, NOTES) == [("cancelled by A. Jurist: The wrong instruction.",)]
+        ask(path)
+        with opened(path) as ledger:
+            assert findings(ledger, tmp_path / "home") == []
+    assert classes(path)["ok"] == 12
+    assert max(server.billed.values()) == 1
