@@ -304,7 +304,7 @@ class Pool:
         received = await connection.ask(data, until)
         if self._way and received.status == PROXY_LOGIN and not self._trust:
             connection.close()
-            raise refused(self._way.proxy, received.status, _schemes(received))
+            raise refused(self._way.proxy, received.status, schemes_of(received.headers))
         if connection.usable:
             connection.idle_since = loop.time()
             self._idle.append(connection)
@@ -394,8 +394,3 @@ class Pool:
             raise ConnectionResetError("the tunnel closed")
         connection.connection_made(inner)
         return connection
-
-
-def _schemes(received: Received) -> str:
-    asked = [v.decode("latin-1") for n, v in received.headers if n.lower() == b"proxy-authenticate"]
-    return schemes_of(asked)

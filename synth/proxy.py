@@ -16,7 +16,7 @@ Sources: RFC 9110, 9.3.6 (CONNECT) and 15.5.8 (407); RFC 9112, 3.2.2 (absolute f
 
 import asyncio
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed lacks it
@@ -81,9 +81,10 @@ def refused(proxy: Proxy, status: int, asks_for: str = "") -> ProxyFailed:
     return ProxyFailed(proxy, f"refused the connection ({status})", later=status >= 500)
 
 
-def schemes_of(values: list[str]) -> str:
-    """The names of the ways to log in that a 407 lists (RFC 9110, 11.7.1): its first words."""
-    return ", ".join(sorted({value.split()[0][:20] for value in values if value.split()}))
+def schemes_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The names of the ways to log in that a 407 lists (RFC 9110, 11.7.1): the first words."""
+    values = [v.decode("latin-1").split() for n, v in headers if n.lower() == b"proxy-authenticate"]
+    return ", ".join(sorted({words[0][:20] for words in values if words}))
 
 
 def proxy_of(teacher: Teacher, environment: Mapping[str, str]) -> Proxy | None:
@@ -152,7 +153,7 @@ class Opening(asyncio.Protocol):
     def __init__(self, loop: asyncio.AbstractEventLoop, proxy: Proxy) -> None:
         self._proxy = proxy
         self._size = 0
-        self._asks_for: list[str] = []
+        self._headers: list[tuple[bytes, bytes]] = []
         self._granted: asyncio.Future[None] = loop.create_future()
         self._parser = HttpResponseParser(self)
 
@@ -181,15 +182,14 @@ class Opening(asyncio.Protocol):
     # -- what llhttp calls ----------------------------------------------------------------------
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if name.lower() == b"proxy-authenticate":
-            self._asks_for.append(value.decode("latin-1"))
+        self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if 200 <= status < 300:
             self._end()
         elif status >= 300:
-            self._end(refused(self._proxy, status, schemes_of(self._asks_for)))
+            self._end(refused(self._proxy, status, schemes_of(self._headers)))
 
     # -- what asyncio calls ---------------------------------------------------------------------
 

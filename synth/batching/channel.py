@@ -154,7 +154,7 @@ class Channel:
 
     def _refusal(self, response: httpx2.Response, body: bytes) -> Failure:
         if self._proxy and response.status_code == PROXY_LOGIN:
-            asked = schemes_of(response.headers.get_list("proxy-authenticate"))
+            asked = schemes_of(response.headers.raw)
             return self._lost(refused(self._proxy, PROXY_LOGIN, asked))
         headers = {name.lower(): value for name, value in response.headers.items()}
         status = response.status_code
