@@ -196,7 +196,8 @@ def litellm(base_url: str, requests: int, concurrency: int) -> dict[str, float]:
 
 
 def curator(base_url: str, requests: int, concurrency: int) -> dict[str, float]:
-    """curator.LLM, its viewer and telemetry off; it writes JSONL and a dataset."""
+    """curator.LLM, its viewer and telemetry off; it writes JSONL and a dataset. `paced`: it finds
+    the limits by itself."""
     os.environ |= {
         "TELEMETRY_ENABLED": "0",
         "CURATOR_DISABLE_RICH_DISPLAY": "1",
@@ -209,6 +210,10 @@ def curator(base_url: str, requests: int, concurrency: int) -> dict[str, float]:
         os.environ["TIKTOKEN_CACHE_DIR"] = str(tokens)
     from bespokelabs import curator as library
 
+    unlimited = {
+        "max_requests_per_minute": 10_000_000,
+        "max_tokens_per_minute": 100_000_000_000,
+    }
     with tempfile.TemporaryDirectory() as folder:
         model = library.LLM(
             model_name=MODEL,
@@ -217,8 +222,7 @@ def curator(base_url: str, requests: int, concurrency: int) -> dict[str, float]:
                 "base_url": base_url,
                 "api_key": "none",
                 "max_concurrent_requests": concurrency,
-                "max_requests_per_minute": 10_000_000,
-                "max_tokens_per_minute": 100_000_000_000,
+                **({} if "paced" in sys.argv else unlimited),
             },
             generation_params={"max_tokens": 256},
         )

@@ -7,22 +7,33 @@ The server (tests/rate_server.py) enforces 3,000 requests or 500,000 tokens a mi
 bucket with a burst of 10 seconds and counts by itself. "allowed" is the share of what its bucket
 let through in the whole run, the burst included; "second half" the share of the bare rate after
 half the run. Without headers it says neither limits nor Retry-After: the rate is found in the
-first half.
+first half, and each run is twice as long. Last, a server that refuses a fifth of all at random.
+
+Peers: openai-python with ten retries, and Curator in an environment of its own (`make
+bench-peers`), with its own prompts and its defaults; it is stopped when the time is over, so what
+it would lose in the end is not known.
 """
 
 import argparse
 import asyncio
 import itertools
+import json
 import random
 import resource
+import subprocess
+import sys
 import tempfile
 import time
+import urllib.request
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import openai
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks.collect import python_of
 from policy.decide import decide
 from policy.guardrails import NO_RAILS
 from policy.permit import Action, require
@@ -45,27 +56,29 @@ from tests.rate_server import RateServer
 
 DAY = date(2026, 11, 24)
 MOST = 500
+Counts = dict[str, int | None]
 TEXT = "word " * 48  # about 60 tokens
 LIMITS = {"3,000 requests": {"requests": 3000.0}, "500,000 tokens": {"tokens": 500_000.0}}
 
 
 def cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+    """Of this process and of the clients that it has run; the server still runs."""
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, who))
 
 
-def ours(base_url: str, concurrency: int, seconds: float) -> dict[str, int]:
+def ours(base_url: str, concurrency: int, seconds: float, most: int | None = None) -> Counts:
     teacher = Teacher(offering="smollm2@self-host", model="m", base_url=base_url)
     sampling, limits = Sampling(max_tokens=MOST), Limits(concurrency=concurrency)
     prompts = [
         Prompt(str(n), "train", ({"role": "user", "content": f"{n} {TEXT}"},), (), {}, "")
-        for n in range(int(seconds * 60) + 1000)
+        for n in range(most or int(seconds * 60) + 1000)
     ]
     terms = load_register().find(teacher.offering, DAY)
     use = Use(purpose="train_specialist", distribution="internal")
     permit = require(decide(use, terms, DAY, offering=teacher.offering), Action.COLLECT)
 
-    async def run(ledger: Ledger) -> dict[str, int]:
+    async def run(ledger: Ledger) -> Counts:
         work = sort_out(ledger, plan(teacher, sampling, prompts, base_url), limits)
         client = open_client(base_url, Key("none"), limit=2**20)
         stop = Stop()
@@ -97,9 +110,9 @@ def ours(base_url: str, concurrency: int, seconds: float) -> dict[str, int]:
         return asyncio.run(run(ledger))
 
 
-def naive(base_url: str, concurrency: int, seconds: float) -> dict[str, int]:
+def naive(base_url: str, concurrency: int, seconds: float) -> Counts:
     """openai-python as the documentation shows it, with more retries than its default."""
-    counts = {"answers": 0, "lost": 0}
+    counts: Counts = {"answers": 0, "lost": 0}
 
     async def run() -> None:
         ends, numbers = time.monotonic() + seconds, itertools.count()
@@ -128,6 +141,38 @@ def naive(base_url: str, concurrency: int, seconds: float) -> dict[str, int]:
     return counts
 
 
+def curator(base_url: str, concurrency: int, seconds: float) -> Counts:
+    """Curator finds the limits by itself, until the server has seen it for so many seconds."""
+    python = python_of("curator")
+    if python is None:
+        raise FileNotFoundError("make bench-peers")
+    script = Path(__file__).parent / "clients.py"
+    requests = str(int(90 * (10 + seconds)))
+    command = [python, str(script), "curator", base_url, requests, str(concurrency), "paced"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and counted(base_url)["seconds"] < seconds:
+            time.sleep(0.5)
+        process.kill()
+    return {"answers": counted(base_url)["admitted"], "lost": None}
+
+
+def counted(base_url: str) -> dict[str, Any]:
+    """What the server has seen so far."""
+    with urllib.request.urlopen(base_url.replace("/v1", "/stats"), timeout=30) as reply:
+        found: dict[str, Any] = json.load(reply)
+    return found
+
+
+def at_random(chance: float, wanted: int, seconds: float) -> str:
+    """Answers a second from a server that refuses by chance, as a share of what it would answer."""
+    with RateServer(chance=chance, headers=False, retry_after=False, latency=(0.4, 0.6)) as server:
+        counts = ours(server.base_url, wanted, seconds, int(seconds * wanted * 3))
+        times = server.stats()["times"]
+    later = sum(seconds / 3 <= one < seconds for one in times) / (seconds * 2 / 3)
+    able = (1 - chance) * wanted / 0.5
+    return f"{later:.0f} a second, {100 * later / able:.0f}% of {able:.0f}, {counts['lost']} lost"
+
+
 def cell(client: Any, limit: dict[str, float], headers: bool, wanted: int, seconds: float) -> str:
     with RateServer(**limit, headers=headers, retry_after=headers) as server:
         burnt = cpu()
@@ -143,10 +188,10 @@ def cell(client: Any, limit: dict[str, float], headers: bool, wanted: int, secon
     allowed = rate * (10 + seconds)
     return (
         f"{100 * until / allowed:>7.1f}%  {100 * len(later) / (rate * half):>10.1f}%"
-        f"  {1000 * stats['refused'] / max(1, counts['answers']):>9.2f}"
+        f"  {1000 * stats['refused'] / max(1, stats['admitted']):>9.2f}"
         f"  {1000 * len(refused) / max(1, len(later)):>11.2f}"
-        f"  {counts['lost']:>5}  {stats['peak']:>5}"
-        f"  {1000 * burnt / max(1, counts['answers']):>7.2f}"
+        f"  {'?' if counts['lost'] is None else counts['lost']:>5}  {stats['peak']:>5}"
+        f"  {1000 * burnt / max(1, stats['admitted']):>7.2f}"
     )
 
 
@@ -187,7 +232,7 @@ def admit_and_settle(flying: int = 512, requests: int = 20_000) -> tuple[float, 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--peers", action="store_true", help="openai-python beside ours")
+    parser.add_argument("--peers", action="store_true", help="openai-python, Curator too")
     parser.add_argument("--only", default="", help="one limit, by its first letters")
     given = parser.parse_args()
     admit, settle = admit_and_settle()
@@ -199,7 +244,7 @@ def main() -> None:
     )
     clients: list[tuple[str, Any]] = [("ours", ours)]
     if given.peers:
-        clients.append(("openai", naive))
+        clients += [("openai", naive), ("curator", curator)]
     for (name, limit), headers, wanted in itertools.product(
         LIMITS.items(), (True, False), (64, 512)
     ):
@@ -207,10 +252,15 @@ def main() -> None:
             continue
         for who, client in clients:
             seconds = given.seconds if headers else 2 * given.seconds
-            line = cell(client, limit, headers, wanted, seconds)
+            try:
+                line = cell(client, limit, headers, wanted, seconds)
+            except FileNotFoundError as missing:
+                line = f"  not installed: {missing}"
             print(
                 f"{name:<15} {'yes' if headers else 'no':<8}{wanted:>6}  {who:<8}{line}", flush=True
             )
+    for wanted in (64, 512):
+        print(f"a fifth refused at random, {wanted}: {at_random(0.2, wanted, given.seconds / 2)}")
 
 
 if __name__ == "__main__":

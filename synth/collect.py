@@ -257,13 +257,15 @@ class _Run:
     def _wait(self, state: RetryCallState) -> float:
         """Jittered backoff, unless the server said when or is down: then the pace holds all."""
         now = self.its.monotonic()
-        unpaid = self.quota.wait(now)
+        unpaid = 0.0 if self.limiter.paced else self.quota.wait(now)
         failure = _last_result(state).result
         said = isinstance(failure, Failure) and failure.retry_after is not None
         if said or self.limiter.breaker.open:
             return unpaid
-        longest = min(BACKOFF_MAX, BACKOFF_BASE * 2.0 ** min(state.attempt_number - 1, 10))
-        return max(unpaid, longest * self.its.chance.uniform(0.75, 1.0))
+        longest = min(
+            BACKOFF_MAX, self.limiter.backoff(min(state.attempt_number, 10), BACKOFF_BASE)
+        )
+        return max(unpaid, min(BACKOFF_MAX, longest) * self.its.chance.uniform(0.75, 1.0))
 
     async def _attempt(self, call: Call, *, first: bool = False) -> Reply:
         """One attempt, from the reserve to the durable outcome."""

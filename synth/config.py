@@ -218,9 +218,6 @@ class Limits(Section):
     that its refusals show, are kept in any case."""
     tokens_per_minute: float = Field(default=0, ge=0)
     """The same for tokens, prompt and completion together."""
-    find_limits: bool = False
-    """Find the limits of a server that states none, from its refusals and its latency. A server
-    that refuses at random looks like one with a low limit: leave it off there."""
     requests_per_day: int = Field(default=0, ge=0)
     """Requests a day (UTC) over all runs of this ledger; then the run stops. 0: no ceiling."""
     tokens_per_day: int = Field(default=0, ge=0)
@@ -229,7 +226,7 @@ class Limits(Section):
     """Money that this project may ever spend, reserves included. Required for a priced teacher."""
     tries: int = Field(default=5, ge=1, le=20)
     """Attempts at one request, counting only refusals that prove nothing was billed. What is
-    refused because the server is down, or refuses most of everything, is put back instead."""
+    refused because the server is down, or by chance, is put back instead."""
     deadline_seconds: float = Field(default=120.0, gt=0)
     """Wall clock of one attempt, whatever trickles in."""
     max_response_bytes: int = Field(default=16 * 2**20, ge=1024)

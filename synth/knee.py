@@ -1,7 +1,8 @@
 """How many requests at once: up to what the user allows, less where the server refuses or queues.
 
-Refusals (AIMD, as Netflix's concurrency-limits recommends for clients): what is in flight beside a
-refused request is what the server bears. Latency (the idea of its Gradient2): where answers take
+Refusals: where a trial has shown a limit (finder.py), what the server had taken in beside a refused
+request is what it bears; from there one more is tried now and then (AIMD, as Netflix's
+concurrency-limits recommends for clients). Latency (the idea of its Gradient2): where answers take
 much longer than at the best of times, requests wait in a queue of the server, and as many as it
 answers in that best time are enough. A cut that makes nothing faster is taken back: then the
 answers are long.
@@ -9,10 +10,10 @@ answers are long.
 Source: github.com/Netflix/concurrency-limits, AIMDLimit.java, Gradient2Limit.java, README.
 """
 
-BACKOFF = 0.9
-WAVE = 3  # refusals of requests that were out together
+WORTH = 0.9  # of the present number: less of a cut is none
 QUEUED = 2.5  # times the best latency, from which on requests are thought to queue
 WINDOW = 64  # answers whose mean latency is one figure
+WARY = 4.0  # times as many answers for one more after a cut, and after each refusal of that one
 RARELY = 1000  # answers between two tries of one more, at a server that limits concurrency
 
 
@@ -24,17 +25,22 @@ class Knee:
         self.limit = float(ceiling)
         self._patience = 1.0
         self._answers = 0
-        self._cut_at = float("-inf")
-        self._row = 0
         self._restoring = False
         self._best = 0.0
         self._window: list[float] = []
         self._window_at = 0.0
         self._before_cut: tuple[float, float, float] | None = None
+        self._grown, self._grown_from = 0, self.limit
+
+    @property
+    def probing(self) -> bool:
+        """Whether one more has been tried so lately that a refusal is due to it."""
+        return self._grown > 0
 
     def answered(self, now: float, seconds: float, in_flight: int) -> None:
         """An answer came after `seconds`, with `in_flight` others still out."""
         self._watch(now, seconds)
+        self._grown -= 1
         if self.limit >= self.ceiling or in_flight + 1 < int(self.limit):
             return
         if self._restoring:
@@ -44,24 +50,18 @@ class Knee:
         if self._answers >= max(8.0, self.limit) * self._patience:
             self._answers = 0
             self._patience = max(1.0, self._patience / 1.5)
+            self._grown, self._grown_from = 2 * int(self.limit), self.limit
             self.limit = min(self.ceiling, max(self.limit + 1, self.limit * 1.05))
 
-    def refused(self, sent: float, now: float, in_flight: int, busy: bool) -> None:
-        """A refusal that no known rate explains; `busy` if the server said so (503, 529)."""
-        self._restoring = False
-        fresh, bound = sent > self._cut_at, in_flight + 2 >= int(self.limit)
-        if fresh:
-            self._cut_at, self._row = now, 0
-            if bound:
-                self._patience = min(self._patience * 4, max(1.0, RARELY / self.limit))
-        self._row += 1
-        self._answers = 0
-        if not (busy or bound or self._row >= WAVE):
-            return  # one refusal with room to spare is a matter of the rate
-        kept = max(1.0, min(self.limit, in_flight))
-        if busy and fresh:
-            kept = max(1.0, kept * BACKOFF)
-        self.limit = min(self.limit, kept)
+    def cut(self, beside: int) -> None:
+        """A limit has been shown; so many were inside at most when it refused."""
+        self.limit, self._restoring, self._grown = max(1.0, min(self.limit, beside)), False, 0
+        self._patience, self._answers = WARY, 0
+
+    def unproved(self) -> None:
+        """One more was tried, and one was refused."""
+        self.limit, self._grown, self._answers = min(self.limit, self._grown_from), 0, 0
+        self._patience = min(self._patience * WARY, max(1.0, RARELY / self.limit))
 
     def restart(self) -> None:
         """After an outage: one, then two, then four."""
@@ -86,6 +86,6 @@ class Knee:
                 self._best, self.limit = mean, min(self.ceiling, max(self.limit, limit))
         self._best = min(mean, self._best * 1.01) if self._best else mean
         wanted = max(1.0, 2 * rate * self._best)
-        if mean > QUEUED * self._best and wanted < self.limit * BACKOFF:
+        if mean > QUEUED * self._best and wanted < self.limit * WORTH:
             self._before_cut = (self.limit, mean, now)
             self.limit = wanted

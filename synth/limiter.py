@@ -6,30 +6,33 @@
     limiter.answered(ticket, now, limits, used) | refused(...) | lost(...) | withdrawn(...)
 
 Limits told in [limits] are ceilings of ours; those that the provider's headers state are mirrored;
-a rate that it keeps to itself is found (finder.py); the number in flight follows the server
-(knee.py); a Retry-After holds all; an outage opens the breaker (retries.py). The strictest of them
-wins.
+a rate that it keeps to itself is found, and told from chance (finder.py, trial.py); the number in
+flight follows the server (knee.py); a Retry-After holds all; an outage opens the breaker
+(retries.py). The strictest of them wins.
 """
 
 import random
 from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import log2
 from typing import NamedTuple
 
 from synth.config import Limits
-from synth.finder import RateFinder
+from synth.finder import RateFinder, State
 from synth.knee import Knee
 from synth.mirror import ANSWERED, LOST, REFUSED, Cost, Mirror
 from synth.rate_headers import MINUTE, Limit
 from synth.retries import Breaker
+from synth.trial import Fate, Fates
 
 FOREVER = float("inf")
 ROUNDING = 1e-6  # seconds; a wait below it is the error of a float
-FIRST, FIRST_PER_SECOND = 1, 8.0  # in flight until a first reply tells the limits
-OPENING = 2000.0  # requests a second by which the number in flight grows after it
+FIRST, DOUBLES, UNHEARD = 8, 0.25, 64  # in flight until a first reply: at once; seconds; at most
+OPENING = 4000.0  # requests a second by which the number in flight grows after it
 OVERTAKEN = 0.05  # seconds; requests sent closer together may arrive in another order
 KEPT_TIMES = 20_000
+LEAST_PAUSE = 0.01  # seconds
 STORM = 0.2  # share of refusals from which on a refusal says nothing about its request
 
 
@@ -48,6 +51,9 @@ class Ticket:
     most: int
     number: int = 0
     sent: float = 0.0
+    fate: Fate = Fate.OPEN
+    busy: bool = False
+    asked: float = 0.0
     costs: list[Cost] = field(default_factory=list)
     told: float = 0.0
     answers: int = 0
@@ -74,7 +80,6 @@ class Limiter:
     """Everything that paces one run."""
 
     def __init__(self, limits: Limits, chance: random.Random) -> None:
-        self._seeks = limits.find_limits
         self.knee = Knee(limits.concurrency)
         self.finder = RateFinder()
         self.breaker = Breaker(chance)
@@ -84,6 +89,9 @@ class Limiter:
         self._requests = _Ceiling(limits.requests_per_minute)
         self._tokens = _Ceiling(limits.tokens_per_minute)
         self._flying: dict[int, Ticket] = {}
+        self._fates: Fates[Ticket] = Fates()
+        self._first_most = UNHEARD
+        self._inside = self._beside = 0
         self._number = 0
         self._times: list[float] = []
         self._start: float | None = None
@@ -93,6 +101,23 @@ class Limiter:
         self._latency = 1.0
         self._prompt_share = 1.0
         self._completion_share = 1.0
+
+    @property
+    def paced(self) -> bool:
+        """Whether a rate holds retries back already, or refusals are known to be chance."""
+        return self.finder.state is not State.FREE or self.finder.deaf
+
+    def backoff(self, refusals: int, base: float) -> float:
+        """Seconds that a request waits which was refused so many times. Where refusals are chance a
+        pause helps nobody, and the first one need not be more either: half as long as an answer
+        takes. While refusals are looked into, and after a second, `base` and twice as long each."""
+        short = min(base, max(LEAST_PAUSE, self._latency / 2))
+        looked_into = self.breaker.open or self.finder.state is State.MEASURE
+        if self.finder.deaf and not looked_into:
+            return float(short * 2.0 ** (refusals - 1))
+        if refusals == 1 and not looked_into:
+            return short
+        return float(base * 2.0 ** (refusals - (1 if looked_into else 2)))
 
     @property
     def in_flight(self) -> int:
@@ -140,6 +165,7 @@ class Limiter:
         if self.breaker.open:
             self.breaker.take(ticket.number)
         self._flying[ticket.number] = ticket
+        self._fates.take(ticket)
 
     def answered(
         self,
@@ -151,7 +177,8 @@ class Limiter:
         learn: bool = True,
     ) -> None:
         """The server did the work; or (`learn` is false) refused this one for what it asks."""
-        self._land(ticket, now)
+        self._land(ticket, Fate.ADMITTED)
+        self._heard = self._heard or (now, len(self._flying) + 1)
         self._answers += 1
         self._refusals *= 0.98
         seconds = now - ticket.sent
@@ -164,11 +191,11 @@ class Limiter:
             cost.used = _of(mirror.kind, real)
             mirror.end(cost, ANSWERED, now)
         self._observe(ticket, limits, now)
-        again = self.breaker.answered(ticket.number)
-        if self._seeks and again:
+        if self.breaker.answered(ticket.number):
             self.knee.restart()
-        elif self._seeks:
+        else:
             self.knee.answered(now, seconds, len(self._flying))
+        self._hear(now)
 
     def refused(
         self,
@@ -181,34 +208,76 @@ class Limiter:
     ) -> bool:
         """The server did nothing and asks to come again; `busy` where it lacks capacity (503, 529).
         Returns whether this uses up one of the request's tries."""
-        self._land(ticket, now)
+        late = ticket.fate is Fate.ADMITTED
+        self._land(ticket, Fate.REFUSED)
+        ticket.busy, ticket.asked = busy, asked or 0.0
+        self._fates.refused(now - ticket.sent)
+        self._first_most = min(self._first_most, max(1, len(self._flying)))
         self._refusals = self._refusals * 0.98 + 0.02
         self._tokens.settle(ticket.told, 0.0)
-        explained = self._explain(ticket, limits, now)
-        if busy:
+        if self._explain(ticket, limits, now):
+            ticket.fate = Fate.UNSAID
+            self._heard = self._heard or (now, len(self._flying) + 1)
+        elif self.knee.probing and not self.finder.deaf:
+            self.knee.unproved()
+            ticket.fate = Fate.UNSAID
+        if self.breaker.open and busy:
             self.breaker.refused(ticket.number, ticket.sent, now, asked or 0.0)
-        elif asked is None:
+        elif late:
+            self._fate(ticket, now)
+        self._hear(now)
+        if asked is None and not busy:
             asked = _exhausted(limits)
-        if not explained and self._seeks:
-            self.knee.refused(ticket.sent, now, len(self._flying), busy)
-            if not busy:
-                self.finder.refused(ticket.number, ticket.sent, now)
         if asked:
             self.hold(now + asked)
-        if self.breaker.open:
+        # With one at a time, or no answer yet, nothing tells the request from the server.
+        looked_into = self.finder.trying and self.knee.ceiling > 1 and self._answers > 0
+        if self.breaker.open or looked_into or self.finder.deaf:
             return False
         return not (self._refusals > STORM and self._answers > ticket.answers)
 
+    def _hear(self, now: float) -> None:
+        """Learn from those whose fate is clear by now."""
+        for ticket in self._fates.known(now):
+            if ticket.fate is Fate.ADMITTED and self.finder.calm and not self.breaker.open:
+                self.finder.calmly()
+                self._inside += ticket.number in self._flying
+            else:
+                self._fate(ticket, now)
+
+    def _fate(self, ticket: Ticket, now: float) -> None:
+        if ticket.fate is Fate.UNSAID:
+            return
+        refused, trying = ticket.fate is Fate.REFUSED, self.finder.trying
+        if not self.breaker.open:
+            self.finder.heard(ticket.number, ticket.sent, now, refused=refused)
+            if not refused:
+                self.breaker.answered(ticket.number)
+            elif ticket.busy:
+                self.breaker.refused(
+                    ticket.number, ticket.sent, now, ticket.asked, self.finder.share
+                )
+        if self.breaker.open:
+            self.finder.abort()
+        if not refused:
+            self._inside += ticket.number in self._flying
+        elif self.finder.state is State.MEASURE:
+            self._beside = max(self._beside, self._inside)
+        if trying and self.finder.limited:
+            self.knee.cut(self._beside)
+        if not self.finder.trying:
+            self._beside = 0
+
     def lost(self, ticket: Ticket, now: float) -> None:
         """Nobody knows what became of it."""
-        self._land(ticket, now)
+        self._land(ticket, Fate.UNSAID)
         for mirror, cost in zip(self._mirrored, ticket.costs, strict=False):
             mirror.end(cost, LOST, now)
         self.breaker.lost(ticket.number, now)
 
     def withdrawn(self, ticket: Ticket, now: float) -> None:
         """It was let go and never sent."""
-        self._land(ticket, now, heard=False)
+        self._land(ticket, Fate.UNSAID)
         self._tokens.settle(ticket.told, 0.0)
         for mirror, cost in zip(self._mirrored, ticket.costs, strict=False):
             mirror.end(cost, REFUSED, now)
@@ -223,17 +292,21 @@ class Limiter:
         for mirror in self._mirrored:
             mirror.hold(until)
 
-    def _land(self, ticket: Ticket, now: float, *, heard: bool = True) -> None:
+    def _land(self, ticket: Ticket, fate: Fate) -> None:
         del self._flying[ticket.number]
-        if heard and self._heard is None:
-            self._heard = (now, len(self._flying) + 1)
+        self._inside -= ticket.fate is Fate.ADMITTED
+        ticket.fate = fate
 
     def _opening(self, now: float) -> float:
-        """Before the first reply few go, then quickly more, as long as nothing is refused."""
+        """Before the first answer few go, and twice as many in each quarter of a second, until one
+        is refused: a refusal comes back faster. Then quickly all."""
         flying = len(self._flying)
         if self._heard is None:
-            start = now if self._start is None else self._start
-            return max(0.0, (flying + 1 - FIRST) / FIRST_PER_SECOND - (now - start))
+            if flying < min(FIRST, self._first_most) or self._start is None:
+                return 0.0
+            if flying >= self._first_most:
+                return FOREVER
+            return max(0.0, DOUBLES * log2((flying + 1) / FIRST) - (now - self._start))
         heard, then = self._heard
         return max(0.0, (flying + 1 - then) / OPENING - (now - heard))
 

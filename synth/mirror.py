@@ -97,6 +97,7 @@ class Mirror:
         self._taken = self._arrived = False
         self._out = len(unseen)
         self._spread = -1.0
+        self._rested_until = 0.0
         self._proposed = 0.0
         charges = ("used",) if self.kind == "requests" else _READINGS
         self._readings = [
@@ -182,6 +183,8 @@ class Mirror:
                 off = left - predicted
                 if left <= 0 and predicted < 0:
                     off = 0.0  # headers end at nothing left, debts do not
+                if now < self._rested_until:
+                    off = min(off, WINDOW * self._unit)
                 one.correct(off, now, self.capacity, step)
         self._choose()
 
@@ -205,6 +208,8 @@ class Mirror:
         """Nobody goes before that, and what comes back meanwhile is not believed before it is seen:
         after a quiet time requests return at the rate, not together."""
         self._empty(self._unit + self._margin())
+        # That more is there after a quiet time is no error of ours.
+        self._rested_until = until + self.capacity / self.rate
         self._at = max(self._at, until)
 
     def _empty(self, at_most: float) -> None:
@@ -254,7 +259,7 @@ class Mirror:
         # That it charges at the end lets most through: it takes longest to believe.
         able = [o for o in self._readings if o.charge != "at_end" or self._seen >= 3 * SURE]
         order = sorted(able, key=lambda one: one.error)
-        doubt = 0.5 if order[0].charge == "at_end" else 0.8
+        doubt = 0.25 if order[0].charge == "at_end" else 0.8
         if order[0].error < doubt * self._best.error:
             self._best = order[0]
         if self._seen >= _PRUNE_AFTER:

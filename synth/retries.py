@@ -3,18 +3,23 @@
     quota.wait(now)          seconds until a retry is paid for
     breaker.refused(...)     after five refusals for lack of capacity with no answer between: open
 
+Where the server refuses at random, five in a row are nothing: it takes as many as chance brings
+once in a million.
+
 While the breaker is open nothing is sent; then one request tries, and only its answer lets the
-others go. A quota that is used up slows retries down and drops none: what is not retried now is
-not lost.
+others go. A quota that is used up slows retries down, each by half a minute at most, and drops
+none: what is not retried now is not lost.
 
 Sources: AWS SDKs and Tools Reference Guide, retry behaviour (500 tokens, 5 a retry); Nygard,
 Release It!, "Circuit Breaker".
 """
 
 import random
+from math import log
 
 CAPACITY, PRICE, REFILL = 500.0, 5.0, 1.0  # tokens, tokens a retry, tokens a second
 OPENS_AT = 5  # refusals
+UNLIKELY = 1e-6
 COOLDOWN, LONGEST = 1.0, 30.0  # seconds
 GIVE_UP = 900.0  # seconds of outage after which the run stops
 
@@ -34,7 +39,7 @@ class RetryQuota:
         """Take one retry; the seconds until it is paid for."""
         self._tokens = min(CAPACITY, self._tokens + (now - self._at) * REFILL)
         self._at = now
-        self._tokens -= PRICE
+        self._tokens = max(self._tokens - PRICE, -LONGEST * REFILL)
         return max(0.0, -self._tokens / REFILL)
 
 
@@ -72,13 +77,17 @@ class Breaker:
         self.open, self._probe, self._cooldown = False, -1, COOLDOWN
         return True
 
-    def refused(self, number: int, sent: float, now: float, asked: float) -> None:
-        """No capacity. `asked` is what the server asks to wait."""
+    def refused(
+        self, number: int, sent: float, now: float, asked: float, chance: float = 0.0
+    ) -> None:
+        """No capacity. `asked` is what the server asks to wait; `chance`, the share that it
+        refuses at random."""
         if self.open and number != self._probe:
             return
         if not self.open:
             self._row += 1
-            if self._row < OPENS_AT or sent < self._opened_at:
+            enough = max(OPENS_AT, log(UNLIKELY) / log(chance)) if chance else OPENS_AT
+            if self._row < enough or sent < self._opened_at:
                 return
             self.open, self._since, self._row = True, now, 0
         self._probe, self._opened_at = -1, now

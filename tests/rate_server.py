@@ -72,6 +72,10 @@ class Settings:
     completion: tuple[int, int] = (100, 500)
     halve_after: float = 0.0
     """Seconds after the first request at which every limit is halved."""
+    chance: float = 0.0
+    """Share of requests refused at random, whatever the rate."""
+    busy: bool = False
+    """Those get 503 and not 429."""
     seed: int = 1
 
 
@@ -144,6 +148,9 @@ class Desk:
                 bucket.started, bucket.at = True, now
             if self.settings.halve_after:
                 asyncio.get_running_loop().call_later(self.settings.halve_after, self.halve)
+        if self.settings.chance and self.chance.random() < self.settings.chance:
+            self.refuse(connection, 0.0, now, 503 if self.settings.busy else 429)
+            return
         asked = json.loads(body)
         prompt = sum(len(m["content"]) // 4 + 4 for m in asked["messages"])
         most = asked.get("max_tokens") or asked.get("max_completion_tokens") or 500
@@ -176,7 +183,7 @@ class Desk:
             bucket.per_minute /= 2
             bucket.level = min(bucket.level, bucket.size)
 
-    def refuse(self, connection: Provider, wait: float, now: float) -> None:
+    def refuse(self, connection: Provider, wait: float, now: float, status: int = 429) -> None:
         self.refused += 1
         self.refusals.append(now)
         headers = self.headers()
@@ -184,7 +191,7 @@ class Desk:
             headers["retry-after-ms"] = str(int(wait * 1000) + 1)
             headers["retry-after"] = str(int(wait) + 1)
         error = {"error": {"code": "rate_limit_exceeded", "type": "requests", "message": "slow"}}
-        connection.reply(429, json.dumps(error).encode(), headers)
+        connection.reply(status, json.dumps(error).encode(), headers)
 
     def answer(
         self,

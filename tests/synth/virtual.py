@@ -17,11 +17,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
+from synth.collect import BACKOFF_BASE, BACKOFF_MAX, PUT_BACK
 from synth.config import Limits
 from synth.limiter import FOREVER, Limiter, Ticket, Used
 from synth.rate_headers import parse
+from synth.retries import RetryQuota
 
 EPOCH = 1_795_000_000.0
+TRIES = Limits().tries
 
 
 @dataclass
@@ -34,6 +37,7 @@ class Bucket:
     at: float = 0.0
     granted: float = 0.0
     """Everything that it ever allowed: the burst, and what came back while it was not full."""
+    window: float = 0.0
 
     def __post_init__(self) -> None:
         self.level = self.granted = self.size
@@ -43,6 +47,11 @@ class Bucket:
         return self.per_minute / 60 * self.burst
 
     def advance(self, now: float) -> None:
+        if self.window:
+            if now // self.window > self.at // self.window:
+                self.level = self.per_minute * self.window / 60
+            self.at = now
+            return
         more = (now - self.at) * self.per_minute / 60
         self.granted += more
         self.level, self.at = min(max(self.size, self.level), self.level + more), now
@@ -79,8 +88,22 @@ class Provider:
     """Decoded side by side; others wait in its queue."""
     down: tuple[float, float] = (0.0, 0.0)
     skew: float = 0.0
+    chance: float = 0.0
+    """Share of requests refused whatever the rate."""
+    busy: bool = False
+    """Those are 503, not 429."""
+    window: float = 0.0
+    """Seconds of a fixed window: all of a minute's requests at once, then nothing until its end."""
     lie: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
     """Reply number -> headers that are wrong."""
+
+
+@dataclass
+class Request:
+    """What a worker sees through: how often it was refused, and how often that counted."""
+
+    refusals: int = 0
+    counted: int = 0
 
 
 @dataclass
@@ -99,11 +122,9 @@ class Run:
     ) -> None:
         self.provider = provider
         self.chance = random.Random(seed)
-        self.limiter = Limiter(
-            limits or Limits(concurrency=wanted, find_limits=True), random.Random(seed)
-        )
+        self.limiter = Limiter(limits or Limits(concurrency=wanted), random.Random(seed))
         self.buckets = {
-            kind: Bucket(rate, provider.burst)
+            kind: Bucket(rate, provider.window or provider.burst, window=provider.window)
             for kind, rate in (("requests", provider.requests), ("tokens", provider.tokens))
             if rate
         }
@@ -111,6 +132,7 @@ class Run:
         self.admissions: list[float] = []
         self.refusals: list[float] = []
         self.arrivals: list[float] = []
+        self.by_chance = 0
         self.answers = 0
         self.peak = 0
         self.replies = 0
@@ -192,6 +214,11 @@ class Run:
         self.arrivals.append(now)
         if p.down[0] <= now < p.down[1]:
             self._at(now + p.refusal, lambda: self._refuse(sent, {}, None, busy=True))
+            return
+        if p.chance and self.chance.random() < p.chance:
+            self.by_chance += 1
+            headers = self._headers()
+            self._at(now + p.refusal, lambda: self._refuse(sent, headers, None, busy=p.busy))
             return
         costs = self._costs(sent)
         short = 0.0
@@ -277,3 +304,64 @@ class Run:
                 ):  # fmt: skip
                     found[f"anthropic-ratelimit-{kind}-{field_}"] = text
         return found
+
+
+class Workers(Run):
+    """As `collect` asks: each of `wanted` workers sees one request through, with its backoff and
+    the quota of retries."""
+
+    def __init__(self, provider: Provider, wanted: int = 64, seed: int = 0) -> None:
+        super().__init__(provider, wanted, seed)
+        self.free = wanted
+        self.again: list[Request] = []
+        self.flying: dict[int, Request] = {}
+        self.lost = 0
+        self.quota = RetryQuota(0.0)
+
+    def _pump(self) -> None:
+        while self.again or self.free:
+            ticket = self.limiter.ticket(240, self.provider.most)
+            wait = self.limiter.wait(ticket, self.now)
+            if wait > 0:
+                if wait < FOREVER and not self.now < self._timer <= self.now + wait:
+                    self._timer = self.now + wait
+                    self._at(self._timer, self._pump)
+                return
+            if self.again:
+                one = self.again.pop(0)
+            else:
+                one, self.free = Request(), self.free - 1
+            self.flying[id(ticket)] = one
+            self.limiter.take(ticket, self.now)
+            sent = Sent(ticket, self.now, self.provider.completion(self.chance))
+            arrives = self.now + self.provider.network(self.chance)
+            self._at(arrives, lambda sent=sent: self._arrive(sent))  # type: ignore[misc]
+
+    def _answer(self, sent: Sent) -> None:
+        del self.flying[id(sent.ticket)]
+        self.free += 1
+        self.quota.answered()
+        super()._answer(sent)
+
+    def _refuse(
+        self, sent: Sent, headers: dict[str, str], asked: float | None, *, busy: bool = False
+    ) -> None:
+        one, before = self.flying.pop(id(sent.ticket)), self.used_tries
+        one.refusals += 1
+        super()._refuse(sent, headers, asked, busy=busy)
+        one.counted += self.used_tries - before
+        if one.counted >= TRIES or one.refusals >= PUT_BACK * TRIES:
+            self.lost += 1
+            self.free += 1
+            self._pump()
+            return
+        backoff = 0.0
+        unpaid = 0.0 if self.limiter.paced else self.quota.wait(self.now)
+        if asked is None and not self.limiter.breaker.open:
+            longest = self.limiter.backoff(min(one.refusals, 10), BACKOFF_BASE)
+            backoff = min(BACKOFF_MAX, longest) * self.chance.uniform(0.75, 1.0)
+        self._at(self.now + max(unpaid, backoff), lambda: self._return(one))
+
+    def _return(self, one: Request) -> None:
+        self.again.append(one)
+        self._pump()
