@@ -181,7 +181,7 @@ class _Run:
         self.stop = stop
         self.summary = summary
         self.queue = Queue(collection.plan.todo)
-        self.attempts = dict(collection.plan.attempts)
+        self.attempts = collection.plan.attempts
         self.ended: dict[str, _Ended] = {}
         self.failed_in_a_row = 0
         self.tier = str(collection.sampling.extra.get("service_tier", ""))
@@ -337,8 +337,7 @@ class _Run:
 
     async def _intend(self, call: Call, reserve: int) -> str:
         its, decision = self.its, self.permit.decision
-        number = self.attempts.get(call.key, 0) + 1
-        self.attempts[call.key] = number
+        number = self.attempts.next(call.key)
         its.ledger.passing(Point.BEFORE_INTENT)
         row = its.attempt(call, number, decision, reserve, its.price.named, its.ledger.now())
         await its.ledger.append(row)
@@ -379,6 +378,8 @@ class _Run:
 
     def _finish(self, call: Call, reply: Reply) -> None:
         """The last word on one call of this run."""
+        self.attempts.forget(call.key)
+        self.tries.pop(call.key, None)
         result = reply.result
         if isinstance(result, Completion):
             self.failed_in_a_row = 0

@@ -18,6 +18,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
@@ -29,14 +30,15 @@ import zstandard
 from policy.errors import BadInput, LedgerBroken, SpiritSafeError
 from policy.log import Frontier, leaf_body, leaf_hash
 from synth.crash import Passing, Point, pass_by
-from synth.database import DAMAGE, connect, damaged, insert, write_error
+from synth.database import DAMAGE, beside, connect, damaged, write_error
 from synth.journal import Batch, Journal, write_through
+from synth.merging import merge, squeeze
 from synth.rows import DecisionRow, Row, entry
 
 LINGER = 0.002  # seconds that a commit waits for company: one fsync then serves many attempts
 MERGE_ROWS, MERGE_BYTES = 4000, 16 * 2**20  # what DuckDB takes at a time
 MERGE_LAG = 4  # helpings that it may be behind before commits wait for it
-SCHEMA_VERSION = "3"
+SCHEMA_VERSION = "4"
 
 Waiting = tuple[Row, asyncio.Future[int]]
 
@@ -62,6 +64,8 @@ class Ledger:
         self._merging: asyncio.Future[None] | None = None
         self._using = threading.RLock()  # DuckDB
         self._writing = threading.RLock()  # the journals, the head and what goes with them
+        # Two of its own: each thread that ever wrote keeps memory of its own at hand.
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="ledger")
         self._failed: Exception | None = None
         self.passing: Passing = pass_by
 
@@ -104,6 +108,7 @@ class Ledger:
     def close(self) -> None:
         """Release the file. Durable rows stay; nothing else was promised. One that was refused is
         left as it was found: a checkpoint would drop what a person might still mend."""
+        self._threads.shutdown()
         if self._head >= 0:
             with contextlib.suppress(SpiritSafeError):  # what DuckDB cannot take stays in them
                 self._merge()
@@ -144,7 +149,7 @@ class Ledger:
             self._pending.append((row, future))
             idle, self._idle = self._idle, False
         if idle:
-            self._writer = loop.run_in_executor(None, self._write, loop)
+            self._writer = loop.run_in_executor(self._threads, self._write, loop)
         return await future  # who is cancelled here gives up the answer, not the row
 
     def append_all(self, rows: Sequence[Row]) -> list[int]:
@@ -197,7 +202,7 @@ class Ledger:
             else:
                 future.set_result(found + place)
         if self._behind_by() >= 1 and (self._merging is None or self._merging.done()):
-            self._merging = loop.run_in_executor(None, self._follow)
+            self._merging = loop.run_in_executor(self._threads, self._follow)
 
     def _follow(self) -> None:
         try:
@@ -260,29 +265,14 @@ class Ledger:
             if self._journals[1].size:
                 self._journals[1].clear()
                 self.passing(Point.AFTER_CLEAR)
+            if behind:
+                squeeze(self._connection)
 
     def _insert(self, batches: Sequence[Batch]) -> None:
-        """Batches into DuckDB, in one transaction."""
-        tables: dict[str, list[tuple[Any, ...]]] = {}
-        for batch in batches:
-            for table, rows in batch.tables.items():
-                tables.setdefault(table, []).extend(rows)
         try:
-            self._connection.execute("BEGIN")
-            for table, rows in tables.items():
-                insert(self._connection, table, rows)
-            self.passing(Point.BEFORE_MERGE)
-            self._connection.execute("COMMIT")
+            merge(self._connection, batches, self.passing)
         except duckdb.Error as error:
-            self._rollback()
             raise write_error(error, self.path) from error
-        self.passing(Point.AFTER_MERGE)
-
-    def _rollback(self) -> None:
-        try:
-            self._connection.execute("ROLLBACK")
-        except duckdb.Error:
-            return  # a full disk invalidates the handle; what was acknowledged is on disk
 
     def _write_head(self, size: int, root: bytes) -> None:
         line = json.dumps({"size": size, "root": root.hex()}).ljust(127) + "\n"
@@ -320,7 +310,7 @@ class Ledger:
     def each(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """Rows of a query, streamed."""
         with self._reading():
-            cursor = self._connection.cursor().execute(sql, list(parameters))
+            cursor = beside(self._connection).execute(sql, list(parameters))
         while True:
             with self._reading():
                 batch = cursor.fetchmany(1000)

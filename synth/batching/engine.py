@@ -84,7 +84,7 @@ class _Batches:
         self.say = say
         self.books = Books(collection, stop)
         self.jobs: list[Job] = []
-        self.attempts = dict(collection.plan.attempts)
+        self.attempts = collection.plan.attempts
 
     # -- the loop -----------------------------------------------------------------------------
 
@@ -202,8 +202,7 @@ class _Batches:
         at, sent, rows = its.ledger.now(), [], list[Row]()
         prices = its.price.named_in_batch
         for call, reserve in zip(lot.calls, lot.reserves, strict=True):
-            number = self.attempts.get(call.key, 0) + 1
-            self.attempts[call.key] = number
+            number = self.attempts.next(call.key)
             self.books.tries[call.key] += 1
             row = its.attempt(call, number, decision, reserve, prices, at)
             rows.append(row)
