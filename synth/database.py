@@ -24,7 +24,7 @@ SET enable_external_access=false; SET lock_configuration=true;
 
 NAME = "ledger"
 # A checkpoint writes the last group of rows anew, whole: of the usual 122,880 that takes 90 MB.
-_STORAGE = "STORAGE_VERSION 'v1.5.0', ROW_GROUP_SIZE 16384"
+_STORAGE = "STORAGE_VERSION 'v1.5.0', ROW_GROUP_SIZE 8192"
 
 
 def connect(path: Path) -> duckdb.DuckDBPyConnection:
