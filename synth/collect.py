@@ -11,7 +11,7 @@ import asyncio
 import os
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ from synth.guard import Guard
 from synth.ledger import Ledger
 from synth.limiter import Limiter, Ticket
 from synth.pacing import Budget, Pace, Today
-from synth.plan import Plan
+from synth.plan import Plan, Queue
 from synth.pricing import Price
 from synth.retries import GIVE_UP, RetryQuota
 from synth.rows import AttemptRow
@@ -152,22 +152,6 @@ async def collect(
     if stop.error:
         raise stop.error
     return run.summary
-
-
-class Queue:
-    """Calls still to be made, each rendered as its turn comes."""
-
-    def __init__(self, todo: Sequence[Call]) -> None:
-        self._todo = todo
-        self._next = 0
-
-    def __len__(self) -> int:
-        return len(self._todo) - self._next
-
-    def popleft(self) -> Call:
-        """The next one."""
-        self._next += 1
-        return self._todo[self._next - 1]
 
 
 class _Run:

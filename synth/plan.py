@@ -91,6 +91,22 @@ class Chosen(Sequence[Call]):
         return self._calls[self._places[at]]
 
 
+class Queue:
+    """Calls still to be made, each rendered as its turn comes."""
+
+    def __init__(self, todo: Sequence[Call]) -> None:
+        self._todo = todo
+        self._next = 0
+
+    def __len__(self) -> int:
+        return len(self._todo) - self._next
+
+    def popleft(self) -> Call:
+        """The next one."""
+        self._next += 1
+        return self._todo[self._next - 1]
+
+
 class Attempts:
     """How many attempts a key has had: by the ledger, and in this run until its last word."""
 
