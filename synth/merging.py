@@ -2,7 +2,7 @@
 
     merge(connection, batches, passing)     # all of them, or LedgerBroken and none
 
-The tables have no indexes. Those of the ids took a third of the file, 12 us of CPU a row and memory
+The tables have no indexes. Those of the ids took half of the file, 12 us of CPU a row and memory
 that grew with every request; looking once a helping for what is there already takes 5.
 """
 
