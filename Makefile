@@ -34,12 +34,14 @@ bench: $(READY) $(POLICY_PEERS_READY)
 
 # What benchmarks/collect.py measures beside ours, each in an environment of its own: Curator and
 # LiteLLM need an openai older than 3. Versions as in docs/performance.md.
-bench-peers: .venv-bench-openai-aiohttp .venv-bench-litellm .venv-bench-curator .venv-bench-distilabel
+bench-peers: .venv-bench-openai-aiohttp .venv-bench-litellm .venv-bench-curator \
+	.venv-bench-distilabel .venv-bench-data-designer
 
 .venv-bench-openai-aiohttp: PACKAGES = 'openai[aiohttp]==3.54.0'
 .venv-bench-litellm: PACKAGES = litellm==1.106.2
 .venv-bench-curator: PACKAGES = bespokelabs-curator==0.1.31
 .venv-bench-distilabel: PACKAGES = 'distilabel[openai]==1.5.3' requests
+.venv-bench-data-designer: PACKAGES = data-designer==0.9.7
 .venv-bench-%:
 	$(PYTHON) -m venv $@
 	$@/bin/pip install --quiet --disable-pip-version-check $(PACKAGES) || { rm -rf $@; exit 1; }

@@ -253,6 +253,40 @@ def distilabel(base_url: str, requests: int, concurrency: int) -> dict[str, floa
         return meter.stop(requests)
 
 
+def data_designer(base_url: str, requests: int, concurrency: int) -> dict[str, float]:
+    """One text column over a seed of prompts, as many at once as asked; it writes Parquet."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ |= {"NEMO_TELEMETRY_ENABLED": "false", "DATA_DESIGNER_HOME": folder}
+        os.environ["BENCH_KEY"] = "none"
+        import data_designer.config as settings
+        import pandas
+        from data_designer.interface import DataDesigner
+
+        server = settings.ModelProvider(
+            name="bench", endpoint=base_url, provider_type="openai", api_key="BENCH_KEY"
+        )
+        model = settings.ModelConfig(
+            alias="teacher",
+            model=MODEL,
+            provider="bench",
+            inference_parameters=settings.ChatCompletionInferenceParams(
+                max_tokens=256, max_parallel_requests=concurrency
+            ),
+        )
+        rows = pandas.DataFrame({"text": [prompt(number) for number in range(requests)]})
+        columns = settings.DataDesignerConfigBuilder(model_configs=[model])
+        columns.with_seed_dataset(settings.DataFrameSeedSource(df=rows))
+        columns.add_column(
+            settings.LLMTextColumnConfig(name="answer", prompt="{{ text }}", model_alias="teacher")
+        )
+        designer = DataDesigner(artifact_path=folder, model_providers=[server])
+        meter = Meter()
+        answers = designer.create(columns, num_records=requests).load_dataset()["answer"]
+        assert len(answers) == requests
+        assert answers.str.len().all()
+        return meter.stop(requests)
+
+
 CLIENTS: dict[str, Callable[[str, int, int], dict[str, float]]] = {
     "ours": ours,
     "durable": durable,
@@ -261,6 +295,7 @@ CLIENTS: dict[str, Callable[[str, int, int], dict[str, float]]] = {
     "litellm": litellm,
     "curator": curator,
     "distilabel": distilabel,
+    "data_designer": data_designer,
 }
 
 

@@ -25,6 +25,7 @@ PEERS = {
     "curator": "Curator",
     "litellm": "LiteLLM",
     "distilabel": "distilabel",
+    "data_designer": "DataDesigner",
 }
 """Name in clients.py -> name in the table. Ours stores each answer twice over; the first two and
 LiteLLM store nothing."""

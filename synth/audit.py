@@ -110,9 +110,10 @@ def _fields(ledger: Ledger) -> dict[int, Any]:
 
 def _contents(ledger: Ledger) -> Iterator[Finding]:
     """Completions and raw bodies against the commitments in their outcome's leaf."""
-    for attempt, content, commitment, salt, headers, raw in ledger.each(
-        "SELECT o.attempt, o.content_commit, o.raw_commit, r.salt, r.headers, r.body"
+    for attempt, content, commitment, salt, headers, raw, *completion in ledger.each(
+        "SELECT o.attempt, o.content_commit, o.raw_commit, r.salt, r.headers, r.body, c.*"
         " FROM outcome o LEFT JOIN raw r ON r.attempt = o.attempt"
+        " LEFT JOIN completion c ON c.attempt = o.attempt"
     ):
         if salt is None:
             yield Finding(f"raw reply of {attempt}", "is missing")
@@ -124,16 +125,17 @@ def _contents(ledger: Ledger) -> Iterator[Finding]:
             continue
         yield from check_content(f"raw reply of {attempt}", commitment, bytes(salt), body)
         if content:
-            yield from _completion(ledger, attempt, content, bytes(salt))
+            yield from _completion(attempt, content, bytes(salt), tuple(completion))
 
 
-def _completion(ledger: Ledger, attempt: str, commitment: str, salt: bytes) -> Iterator[Finding]:
-    rows = ledger.rows("SELECT * FROM completion WHERE attempt = ?", [attempt])
+def _completion(
+    attempt: str, commitment: str, salt: bytes, columns: tuple[Any, ...]
+) -> Iterator[Finding]:
     name = f"completion {attempt}"
-    if not rows:
+    if columns[0] is None:
         yield Finding(name, "is missing")
         return
-    yield from check_content(name, commitment, salt, stored_content(rows[0][2:]))
+    yield from check_content(name, commitment, salt, stored_content(columns[2:]))
 
 
 def _requests(ledger: Ledger) -> Iterator[Finding]:
@@ -151,6 +153,9 @@ def _requests(ledger: Ledger) -> Iterator[Finding]:
             yield Finding(name, f"is altered: {error}")
 
 
+_ONCE = (("request", "key"), ("attempt", "id"), ("outcome", "attempt"), ("completion", "attempt"))
+
+
 def _orphans(ledger: Ledger) -> Iterator[Finding]:
     """Rows that no leaf of the log knows."""
     for table in ("decision", "attempt", "outcome", "verdict", "receipt", "job"):
@@ -162,6 +167,11 @@ def _orphans(ledger: Ledger) -> Iterator[Finding]:
         "SELECT attempt FROM completion c JOIN attempt a ON a.id = c.attempt WHERE a.key <> c.key"
     ):
         yield Finding(f"completion {name}", "answers another request than its attempt made")
+    for table, column in _ONCE:
+        for (name,) in ledger.each(
+            f"SELECT {column} FROM {table} GROUP BY {column} HAVING count(*) > 1"  # noqa: S608
+        ):
+            yield Finding(f"{table} {name}", "is there more than once")
     for table, other in (("completion", "outcome"), ("attempt", "request")):
         column = "attempt" if table == "completion" else "key"
         for (name,) in ledger.each(

@@ -11,7 +11,7 @@ import asyncio
 import os
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ from synth.guard import Guard
 from synth.ledger import Ledger
 from synth.limiter import Limiter, Ticket
 from synth.pacing import Budget, Pace, Today
-from synth.plan import Plan
+from synth.plan import Plan, Queue
 from synth.pricing import Price
 from synth.retries import GIVE_UP, RetryQuota
 from synth.rows import AttemptRow
@@ -154,22 +154,6 @@ async def collect(
     return run.summary
 
 
-class Queue:
-    """Calls still to be made, each rendered as its turn comes."""
-
-    def __init__(self, todo: Sequence[Call]) -> None:
-        self._todo = todo
-        self._next = 0
-
-    def __len__(self) -> int:
-        return len(self._todo) - self._next
-
-    def popleft(self) -> Call:
-        """The next one."""
-        self._next += 1
-        return self._todo[self._next - 1]
-
-
 class _Run:
     """The state of one collection: what is left, and what came of the rest."""
 
@@ -181,7 +165,7 @@ class _Run:
         self.stop = stop
         self.summary = summary
         self.queue = Queue(collection.plan.todo)
-        self.attempts = dict(collection.plan.attempts)
+        self.attempts = collection.plan.attempts
         self.ended: dict[str, _Ended] = {}
         self.failed_in_a_row = 0
         self.tier = str(collection.sampling.extra.get("service_tier", ""))
@@ -339,8 +323,7 @@ class _Run:
 
     async def _intend(self, call: Call, reserve: int) -> str:
         its, decision = self.its, self.permit.decision
-        number = self.attempts.get(call.key, 0) + 1
-        self.attempts[call.key] = number
+        number = self.attempts.next(call.key)
         its.ledger.passing(Point.BEFORE_INTENT)
         row = its.attempt(call, number, decision, reserve, its.price.named, its.ledger.now())
         await its.ledger.append(row)
@@ -381,6 +364,8 @@ class _Run:
 
     def _finish(self, call: Call, reply: Reply) -> None:
         """The last word on one call of this run."""
+        self.attempts.forget(call.key)
+        self.tries.pop(call.key, None)
         result = reply.result
         if isinstance(result, Completion):
             self.failed_in_a_row = 0

@@ -13,12 +13,10 @@ takes them by the thousand, and before anything is read (synth/journal.py says w
 
 import asyncio
 import contextlib
-import json
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from importlib import resources
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,14 +27,18 @@ import zstandard
 from policy.errors import BadInput, LedgerBroken, SpiritSafeError
 from policy.log import Frontier, leaf_body, leaf_hash
 from synth.crash import Passing, Point, pass_by
-from synth.database import DAMAGE, connect, damaged, insert, write_error
-from synth.journal import Batch, Journal, write_through
+from synth.database import DAMAGE, beside, connect, damaged, write_error
+from synth.head import Head, check_root, check_size, head_path, read_head, sync_folder
+from synth.journal import Batch, Journal
+from synth.merging import merge, squeeze
+from synth.opening import check_version, create, restored, unmerged
 from synth.rows import DecisionRow, Row, entry
 
 LINGER = 0.002  # seconds that a commit waits for company: one fsync then serves many attempts
 MERGE_ROWS, MERGE_BYTES = 4000, 16 * 2**20  # what DuckDB takes at a time
 MERGE_LAG = 4  # helpings that it may be behind before commits wait for it
-SCHEMA_VERSION = "3"
+
+__all__ = ["MERGE_ROWS", "Ledger", "read_head", "record_decision", "spent_nano", "unpack"]
 
 Waiting = tuple[Row, asyncio.Future[int]]
 
@@ -56,12 +58,14 @@ class Ledger:
         self._idle = True
         self._waiting = threading.Lock()  # what waits, and whether the writer knows
         self._writer: asyncio.Future[None] | None = None
-        self._head = -1
+        self._head: Head | None = None
         self._journals: list[Journal] = []
         self._behind: list[Batch] = []
         self._merging: asyncio.Future[None] | None = None
         self._using = threading.RLock()  # DuckDB
         self._writing = threading.RLock()  # the journals, the head and what goes with them
+        # Two of its own: each thread that ever wrote keeps memory of its own at hand.
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="ledger")
         self._failed: Exception | None = None
         self.passing: Passing = pass_by
 
@@ -77,7 +81,7 @@ class Ledger:
         """Open or create. Raises LedgerBroken if it is locked, damaged or behind its head file,
         BadInput if it does not exist and `create` is false."""
         if not path.exists():
-            if _head_path(path).exists():
+            if head_path(path).exists():
                 raise LedgerBroken(
                     "the head file is there but the ledger is gone",
                     where=path.name,
@@ -104,11 +108,12 @@ class Ledger:
     def close(self) -> None:
         """Release the file. Durable rows stay; nothing else was promised. One that was refused is
         left as it was found: a checkpoint would drop what a person might still mend."""
-        if self._head >= 0:
+        self._threads.shutdown()
+        if self._head:
             with contextlib.suppress(SpiritSafeError):  # what DuckDB cannot take stays in them
                 self._merge()
-            os.close(self._head)
-            self._head = -1
+            self._head.close()
+            self._head = None
             self.passing(Point.BEFORE_CLOSE)
             with contextlib.suppress(duckdb.Error):  # on a full disk the log stays beside the file
                 self._connection.execute("CHECKPOINT")
@@ -144,7 +149,7 @@ class Ledger:
             self._pending.append((row, future))
             idle, self._idle = self._idle, False
         if idle:
-            self._writer = loop.run_in_executor(None, self._write, loop)
+            self._writer = loop.run_in_executor(self._threads, self._write, loop)
         return await future  # who is cancelled here gives up the answer, not the row
 
     def append_all(self, rows: Sequence[Row]) -> list[int]:
@@ -197,7 +202,7 @@ class Ledger:
             else:
                 future.set_result(found + place)
         if self._behind_by() >= 1 and (self._merging is None or self._merging.done()):
-            self._merging = loop.run_in_executor(None, self._follow)
+            self._merging = loop.run_in_executor(self._threads, self._follow)
 
     def _follow(self) -> None:
         try:
@@ -241,7 +246,8 @@ class Ledger:
     def _committed(self, batch: Batch) -> None:
         self.passing(Point.AFTER_COMMIT)
         self._frontier = Frontier.from_bytes(batch.frontier)
-        self._write_head(batch.size, batch.root)
+        assert self._head
+        self._head.write(batch.size, batch.root)
         self.passing(Point.AFTER_HEAD)
 
     def _merge(self) -> None:
@@ -260,33 +266,14 @@ class Ledger:
             if self._journals[1].size:
                 self._journals[1].clear()
                 self.passing(Point.AFTER_CLEAR)
+            if behind:
+                squeeze(self._connection)
 
     def _insert(self, batches: Sequence[Batch]) -> None:
-        """Batches into DuckDB, in one transaction."""
-        tables: dict[str, list[tuple[Any, ...]]] = {}
-        for batch in batches:
-            for table, rows in batch.tables.items():
-                tables.setdefault(table, []).extend(rows)
         try:
-            self._connection.execute("BEGIN")
-            for table, rows in tables.items():
-                insert(self._connection, table, rows)
-            self.passing(Point.BEFORE_MERGE)
-            self._connection.execute("COMMIT")
+            merge(self._connection, batches, self.passing)
         except duckdb.Error as error:
-            self._rollback()
             raise write_error(error, self.path) from error
-        self.passing(Point.AFTER_MERGE)
-
-    def _rollback(self) -> None:
-        try:
-            self._connection.execute("ROLLBACK")
-        except duckdb.Error:
-            return  # a full disk invalidates the handle; what was acknowledged is on disk
-
-    def _write_head(self, size: int, root: bytes) -> None:
-        line = json.dumps({"size": size, "root": root.hex()}).ljust(127) + "\n"
-        write_through(self._head, line.encode(), 0)
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -320,7 +307,7 @@ class Ledger:
     def each(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """Rows of a query, streamed."""
         with self._reading():
-            cursor = self._connection.cursor().execute(sql, list(parameters))
+            cursor = beside(self._connection).execute(sql, list(parameters))
         while True:
             with self._reading():
                 batch = cursor.fetchmany(1000)
@@ -347,123 +334,42 @@ class Ledger:
         known = self.rows("SELECT 1 FROM information_schema.tables WHERE table_name = 'meta'")
         fresh = not known
         if fresh:
-            self._check_size(read_head(self.path))
-            self._create()
-        version = self.one("SELECT value FROM meta WHERE name = 'schema'")[0]
-        if version != SCHEMA_VERSION:
-            raise BadInput(
-                f"the ledger has schema {version}, this program reads {SCHEMA_VERSION}",
-                where=self.path.name,
-                fix="use the version of spiritsafe that wrote it",
-            )
+            check_size(self.path, self._frontier.size, read_head(self.path))
+            create(self._connection)
+        check_version(self.path, self.one("SELECT value FROM meta WHERE name = 'schema'")[0])
         last = self.rows("SELECT size, frontier FROM batch ORDER BY size DESC LIMIT 1")
         if last:
-            self._frontier = self._restored(last[0][1])
-        self._journals = [Journal(_beside(self.path, one)) for one in (".journal", ".journal2")]
-        unmerged = self._unmerged()
-        self._check_head(fresh, unmerged)
-        self._take(unmerged)
-        flags = os.O_RDWR | os.O_CREAT
-        self._head = os.open(_head_path(self.path), flags, 0o600)
-        self._write_head(self._frontier.size, self._frontier.root())
-        _sync_folder(self.path.parent)
+            self._frontier = restored(self.path, last[0][1])
+        self._journals = [Journal(self.path.with_suffix(one)) for one in (".journal", ".journal2")]
+        self._frontier, behind = unmerged(self.path, self._journals, self._frontier)
+        self._check_head(fresh, behind)
+        self._take(behind)
+        self._head = Head(self.path)
+        self._head.write(self._frontier.size, self._frontier.root())
+        sync_folder(self.path.parent)
 
-    def _unmerged(self) -> list[Batch]:
-        """What the journals have of a process that did not live to give it to DuckDB. Nothing is
-        changed yet: the head file has the last word."""
-        found = []
-        try:
-            batches = [batch for journal in self._journals for batch in journal.read()]
-        except ValueError as error:
-            raise LedgerBroken(
-                f"its journal is damaged: {error}",
-                where=self.path.with_suffix(".journal").name,
-                fix="restore the ledger's files from one backup; nothing was sent",
-            ) from error
-        for batch in sorted(batches, key=lambda one: one.first):
-            if batch.size <= self._frontier.size:
-                continue
-            if batch.first != self._frontier.size:
-                raise LedgerBroken(
-                    f"entries {self._frontier.size} to {batch.first - 1} are lost",
-                    where=self.path.name,
-                    fix="restore ledger.duckdb and its .wal from a backup; nothing was sent",
-                )
-            found.append(batch)
-            self._frontier = self._restored(batch.frontier)
-        return found
-
-    def _take(self, unmerged: list[Batch]) -> None:
+    def _take(self, behind: list[Batch]) -> None:
         for journal in self._journals:
             journal.trim()
-        self._behind = unmerged
+        self._behind = behind
         self._merge()
         self._merge()  # the other one is empty then too
 
-    def _restored(self, frontier: bytes) -> Frontier:
-        try:
-            return Frontier.from_bytes(frontier)
-        except BadInput as error:
-            raise LedgerBroken(
-                f"its last commit is damaged: {error.message}",
-                where=self.path.name,
-                fix="restore ledger.duckdb from a backup; nothing was sent",
-            ) from error
-
-    def _create(self) -> None:
-        script = resources.files("synth").joinpath("schema.sql").read_text(encoding="utf-8")
-        origin = "spiritsafe.local/" + os.urandom(8).hex()
-        self._connection.execute("BEGIN")
-        self._connection.execute(script)
-        self._connection.execute("INSERT INTO meta VALUES ('schema', ?)", [SCHEMA_VERSION])
-        self._connection.execute("INSERT INTO meta VALUES ('origin', ?)", [origin])
-        self._connection.execute("COMMIT")
-        self._connection.execute("CHECKPOINT")  # its name outlives a lost write-ahead log
-
-    def _check_head(self, fresh: bool, unmerged: Sequence[Batch]) -> None:
+    def _check_head(self, fresh: bool, behind: Sequence[Batch]) -> None:
         head = read_head(self.path)
         if head is None:
             if fresh or self._frontier.size == 0:
                 return
             raise LedgerBroken(
                 "the head file is missing, so a lost tail could not be noticed",
-                where=_head_path(self.path).name,
+                where=head_path(self.path).name,
                 fix="restore it from where it stood beside ledger.duckdb",
             )
-        self._check_size(head)
+        check_size(self.path, self._frontier.size, head)
         size, root = head
-        found = [batch.root for batch in unmerged if batch.size == size]
+        found = [batch.root for batch in behind if batch.size == size]
         found += [row[0] for row in self.rows("SELECT root FROM batch WHERE size = ?", [size])]
-        if size and (not found or bytes(found[0]).hex() != root):
-            raise LedgerBroken(
-                f"entry {size} is not the one that the head file remembers",
-                where=self.path.name,
-                fix="restore both from one backup; nothing was sent",
-            )
-
-    def _check_size(self, head: tuple[int, str] | None) -> None:
-        """Refuse what holds less than was made durable."""
-        size = head[0] if head else 0
-        if size > self._frontier.size:
-            raise LedgerBroken(
-                f"it holds {self._frontier.size} entries, but {size} were made durable:"
-                f" {size - self._frontier.size} are lost",
-                where=self.path.name,
-                fix="restore ledger.duckdb and its .wal from a backup; nothing was sent",
-            )
-
-
-def read_head(path: Path) -> tuple[int, str] | None:
-    """(size, root in hex) of the head file beside a ledger, or None if there is none."""
-    try:
-        data = json.loads(_head_path(path).read_text(encoding="utf-8"))
-        return int(data["size"]), str(data["root"])
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise LedgerBroken(
-            f"unreadable: {error}", where=_head_path(path).name, fix="restore it from a backup"
-        ) from error
+        check_root(self.path, size, found, root)
 
 
 def unpack(data: bytes) -> bytes:
@@ -487,20 +393,3 @@ def record_decision(ledger: Ledger, digest: str, body: str) -> None:
 def spent_nano(ledger: Ledger) -> int:
     """Money committed so far, in billionths of a dollar: billed, and perhaps billed."""
     return int(ledger.one("SELECT COALESCE(SUM(committed_nano), 0) FROM state")[0])
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the names in it durable: a synced file that nobody finds is lost."""
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
-
-
-def _head_path(path: Path) -> Path:
-    return _beside(path, ".head")
-
-
-def _beside(path: Path, suffix: str) -> Path:
-    return path.with_suffix(suffix)

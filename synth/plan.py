@@ -12,8 +12,8 @@ instruction, sampling) and the sample index. A comment in the project file chang
 
 import json
 from array import array
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -26,8 +26,6 @@ from synth.turns import pictures_of, words_of
 from synth.wire import Call
 
 AROUND = 1000  # tokens; Anthropic documents up to 530 for its own words around tools
-TERMINAL = ("bad_request", "content_filter")
-"""Refusals that the same request would meet again: not sent again by itself."""
 
 
 class Calls(Sequence[Call]):
@@ -94,6 +92,50 @@ class Chosen(Sequence[Call]):
         return self._calls[self._places[at]]
 
 
+class Queue:
+    """Calls still to be made, each rendered as its turn comes."""
+
+    def __init__(self, todo: Sequence[Call]) -> None:
+        self._todo = todo
+        self._next = 0
+
+    def __len__(self) -> int:
+        return len(self._todo) - self._next
+
+    def popleft(self) -> Call:
+        """The next one."""
+        self._next += 1
+        return self._todo[self._next - 1]
+
+
+class Attempts:
+    """How many attempts a key has had: by the ledger, and in this run until its last word."""
+
+    def __init__(self, had: dict[bytes, int], again: Set[bytes]) -> None:
+        self._had = had
+        self._again = again
+
+    def get(self, key: str, default: int = 0) -> int:
+        """So many, or the default where there was none."""
+        return self._had.get(_short(key), default)
+
+    def next(self, key: str) -> int:
+        """The number of a new one."""
+        short = _short(key)
+        number = self._had[short] = self._had.get(short, 0) + 1
+        return number
+
+    def forget(self, key: str) -> None:
+        """A call has its last word; kept where another row asks the same."""
+        if (short := _short(key)) not in self._again:
+            self._had.pop(short, None)
+
+
+def _short(key: str) -> bytes:
+    """A third of the memory."""
+    return key.removeprefix(PREFIX).encode()[:32]
+
+
 @dataclass(slots=True)
 class Plan:
     """What is to be sent, and why the rest is not."""
@@ -104,12 +146,11 @@ class Plan:
     """Outcome lost: perhaps billed, so not sent again by itself."""
     pending: Chosen
     """In a batch at the provider."""
+    attempts: Attempts
     done: int = 0
     unusable: int = 0
     """Paid for and unusable: asking again would be a second payment."""
     refused: int = 0
-    attempts: dict[str, int] = field(default_factory=dict)
-    """Attempts that a key already had, where it had any."""
     resends: int = 0
 
     def waiting(self, max_tokens: int) -> dict[str, int]:
@@ -161,48 +202,57 @@ def request_key(base: str, path: str, body: bytes, sample: int) -> str:
     return digest({"base": base, "path": path, "body": body.decode(), "sample": sample})
 
 
+_HISTORY = """
+SELECT key, CASE WHEN bool_or(class = 'ok') THEN 'done'
+                 WHEN bool_or(class = 'billed_bad') THEN 'unusable'
+                 WHEN bool_or(class = 'pending') THEN 'pending'
+                 WHEN bool_or(class = 'unknown') THEN 'lost'
+                 WHEN arg_max(kind, seq) IN ('bad_request', 'content_filter') THEN 'refused'
+                 ELSE 'again' END, count(*)
+FROM state GROUP BY key
+"""
+# Refusals that the same request would meet again are not sent again by themselves.
+_RESENDS = """
+SELECT count(*) FROM state JOIN (SELECT key, min(seq) AS lost FROM state WHERE class = 'unknown'
+                                 GROUP BY key) USING (key) WHERE seq > lost
+"""
+
+
 def sort_out(ledger: Ledger, calls: Sequence[Call], limits: Limits) -> Plan:
-    """Ask the ledger what happened to each call before. One query, whatever the size."""
-    known: dict[str, list[tuple[str, str]]] = {}
-    for key, outcome, kind in ledger.each("SELECT key, class, kind FROM state ORDER BY seq"):
-        known.setdefault(key, []).append((outcome, kind))
-    todo, held, pending = Chosen(calls), Chosen(calls), Chosen(calls)
-    result = Plan(calls, todo, held, pending, resends=_resends(known))
-    allowed = limits.max_resends - result.resends if limits.on_unknown == "resend" else 0
+    """Ask the ledger what happened to each call before. Two queries, whatever the size."""
+    known: dict[bytes, tuple[str, int]] = {}
+    same: dict[tuple[str, int], tuple[str, int]] = {}
+    for key, *history in ledger.each(_HISTORY):
+        found = (history[0], history[1])
+        known[_short(key)] = same.setdefault(found, found)
+    resends = int(ledger.one(_RESENDS)[0])
+    once: set[bytes] = set()
+    again: set[bytes] = set()
+    had = Attempts({key: attempts for key, (_, attempts) in known.items()}, again)
+    result = Plan(calls, Chosen(calls), Chosen(calls), Chosen(calls), had, resends=resends)
+    allowed = limits.max_resends - resends if limits.on_unknown == "resend" else 0
     for at, call in enumerate(calls):
-        history = known.get(call.key, [])
-        if history:
-            result.attempts[call.key] = len(history)
-        allowed -= _file(result, at, history, allowed)
+        standing = known.get(_short(call.key), ("new", 0))[0]
+        if standing == "lost" and allowed > 0:
+            allowed, standing = allowed - 1, "again"
+        if standing in ("new", "again"):
+            result.todo.add(at)
+            (again if _short(call.key) in once else once).add(_short(call.key))
+        else:
+            _count(result, at, standing)
     return result
 
 
-def _file(result: Plan, at: int, history: list[tuple[str, str]], allowed: int) -> int:
-    """Put a call where its history puts it; returns the resends that it uses."""
-    outcomes = [outcome for outcome, _ in history]
-    if "ok" in outcomes:
-        result.done += 1
-    elif "billed_bad" in outcomes:
-        result.unusable += 1
-    elif "pending" in outcomes:
-        result.pending.add(at)
-    elif "unknown" in outcomes:
-        if allowed <= 0:
+def _count(result: Plan, at: int, standing: str) -> None:
+    """File a call that is not to be sent."""
+    match standing:
+        case "done":
+            result.done += 1
+        case "unusable":
+            result.unusable += 1
+        case "pending":
+            result.pending.add(at)
+        case "lost":
             result.held.add(at)
-            return 0
-        result.todo.add(at)
-        return 1
-    elif history and history[-1][1] in TERMINAL:
-        result.refused += 1
-    else:
-        result.todo.add(at)
-    return 0
-
-
-def _resends(known: dict[str, list[tuple[str, str]]]) -> int:
-    """Attempts that were made after an earlier one of the same request was lost."""
-    count = 0
-    for history in known.values():
-        lost = [place for place, (outcome, _) in enumerate(history) if outcome == "unknown"]
-        count += len(history) - 1 - lost[0] if lost else 0
-    return count
+        case _:
+            result.refused += 1

@@ -1,6 +1,6 @@
--- The ledger, version 2. Rows are only ever inserted; the state of a request is a view.
--- Every row that matters for an audit carries `seq`, its place in the Merkle log. Only what the
--- promises hang on is UNIQUE: an index costs more than the row that it watches.
+-- The ledger, version 4. Rows are only ever inserted; the state of a request is a view.
+-- Every row that matters for an audit carries `seq`, its place in the Merkle log. What grows with
+-- the requests has no index: synth/merging.py looks for what is there already, `audit` too.
 
 CREATE TABLE meta (name VARCHAR PRIMARY KEY, value VARCHAR NOT NULL);
 
@@ -24,7 +24,7 @@ CREATE TABLE decision (
 );
 
 CREATE TABLE request (         -- key = digest of what changes the answer; body is exactly what was sent
-    key  VARCHAR PRIMARY KEY,
+    key  VARCHAR NOT NULL,         -- once
     base VARCHAR NOT NULL,
     path VARCHAR NOT NULL,
     body BLOB NOT NULL         -- zstd
@@ -32,7 +32,7 @@ CREATE TABLE request (         -- key = digest of what changes the answer; body 
 
 CREATE TABLE attempt (         -- durable before the socket opens
     seq          BIGINT NOT NULL,
-    id           VARCHAR NOT NULL UNIQUE,
+    id           VARCHAR NOT NULL,   -- once
     key          VARCHAR NOT NULL,
     at_ms         BIGINT NOT NULL,
     prompt_id    VARCHAR NOT NULL,
@@ -48,7 +48,7 @@ CREATE TABLE attempt (         -- durable before the socket opens
 
 CREATE TABLE outcome (
     seq                 BIGINT NOT NULL,
-    attempt             VARCHAR NOT NULL UNIQUE,
+    attempt             VARCHAR NOT NULL,  -- once
     at_ms                BIGINT NOT NULL,
     class               VARCHAR NOT NULL,
     kind                VARCHAR NOT NULL,
@@ -68,7 +68,7 @@ CREATE TABLE outcome (
 );
 
 CREATE TABLE completion (
-    attempt        VARCHAR PRIMARY KEY,
+    attempt        VARCHAR NOT NULL,
     key            VARCHAR NOT NULL,
     text           VARCHAR NOT NULL,
     reasoning      VARCHAR NOT NULL,

@@ -82,8 +82,7 @@ def _intend(run: Run, lot: Lot) -> Job:
     at, sent, rows = its.ledger.now(), [], list[Row]()
     prices = its.price.named_in_batch
     for call, reserve in zip(lot.calls, lot.reserves, strict=True):
-        number = run.attempts.get(call.key, 0) + 1
-        run.attempts[call.key] = number
+        number = run.attempts.next(call.key)
         run.books.tries[call.key] += 1
         row = its.attempt(call, number, decision, reserve, prices, at)
         rows.append(row)

@@ -44,7 +44,7 @@ class Run:
         self.say = say
         self.books = Books(collection, stop)
         self.jobs: list[Job] = []
-        self.attempts = dict(collection.plan.attempts)
+        self.attempts = collection.plan.attempts
 
     async def sleep(self, seconds: float) -> None:
         """Sleep; whoever stops the run ends it."""

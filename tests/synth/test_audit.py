@@ -93,6 +93,7 @@ def test_a_whole_project_verifies(whole: Path) -> None:
          "attempt 9999: is in no entry"),
         ("INSERT INTO completion SELECT attempt || 'x', * EXCLUDE attempt FROM completion LIMIT 1",
          "has no outcome"),
+        ("INSERT INTO completion SELECT * FROM completion LIMIT 1", "more than once"),
     ],
 )  # fmt: skip
 def test_a_changed_row_is_named(home: Path, sql: str, named: str) -> None:
