@@ -6,6 +6,7 @@ becomes one line with what to do.
 """
 
 import errno
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from typing import Any
 import duckdb
 
 from policy.errors import BadInput, LedgerBroken, SpiritSafeError
+from synth.crash import Passing, Point, pass_by
 
+STORAGE = "v1.5.0"  # the file format: older programs still read it
 HARDENED = """
 SET autoinstall_known_extensions=false; SET autoload_known_extensions=false;
 SET allow_community_extensions=false; SET allow_persistent_secrets=false;
@@ -27,7 +30,7 @@ def connect(path: Path) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(
             str(path),
             config={
-                "storage_compatibility_version": "v1.5.0",
+                "storage_compatibility_version": STORAGE,
                 "wal_autocheckpoint": "16MB",  # until then rows lie in memory, twice their size
                 "threads": 1,  # small statements: handing them about costs more than it saves
             },
@@ -39,6 +42,51 @@ def connect(path: Path) -> duckdb.DuckDBPyConnection:
     connection.execute("PRAGMA disable_checkpoint_on_shutdown")  # a ledger does it when it is whole
     connection.execute(HARDENED)
     return connection
+
+
+_FILES = ("", ".wal", ".wal.checkpoint", ".wal.recovery")  # what DuckDB keeps of one database
+
+
+def rewrite(path: Path, passing: Passing = pass_by) -> None:
+    """Copy what the ledger holds into a new file under its name, so that deleted blocks go too.
+
+    The old file stays open, and so locked, until the new one has the name. Raises LedgerBroken
+    where another process holds it, or where a log lies beside it that is not in it yet.
+    """
+    beside = path.with_name(f"{path.name}.rewritten")
+    for left in (beside, beside.with_name(f"{beside.name}.wal")):
+        left.unlink(missing_ok=True)
+    passing(Point.BEFORE_REWRITE)
+    if path.with_name(f"{path.name}.wal").exists():
+        raise LedgerBroken("its write-ahead log is not in it yet", where=path.name, fix="run again")
+    old, new = (str(one).replace("'", "''") for one in (path, beside))
+    with duckdb.connect(":memory:", config={"threads": 1}) as connection:
+        allowed = [f"'{one}{end}'" for one in (old, new) for end in _FILES]
+        connection.execute(f"SET allowed_paths=[{', '.join(allowed)}]")
+        connection.execute(HARDENED)
+        try:
+            connection.execute(f"ATTACH '{old}' AS old (READ_ONLY)")
+            connection.execute(f"ATTACH '{new}' AS new (STORAGE_VERSION '{STORAGE}')")
+            connection.execute("COPY FROM DATABASE old TO new")
+            connection.execute("CHECKPOINT new")
+            connection.execute("DETACH new")
+        except duckdb.Error as error:
+            raise _open_error(error, path) from error
+        _swap(beside, path, passing)
+
+
+def _swap(beside: Path, path: Path, passing: Passing) -> None:
+    beside.chmod(0o600)
+    for name in (beside, beside.parent):
+        handle = os.open(name, os.O_RDONLY)
+        os.fsync(handle)
+        os.close(handle)
+    passing(Point.BEFORE_SWAP)
+    os.replace(beside, path)
+    handle = os.open(path.parent, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)
+    passing(Point.AFTER_SWAP)
 
 
 def damaged(error: duckdb.Error, path: Path) -> LedgerBroken:
@@ -114,6 +162,7 @@ TYPES: dict[str, tuple[str, ...]] = {
     "verdict": (*("BIGINT", "VARCHAR", "VARCHAR", "VARCHAR", "BOOLEAN", "VARCHAR", "VARCHAR"),),
     "receipt": ("BIGINT", "VARCHAR", "VARCHAR", "VARCHAR", "VARCHAR", "BIGINT"),
     "job": ("BIGINT", "VARCHAR", "BIGINT", *("VARCHAR",) * 8, "BIGINT", "VARCHAR[]", "VARCHAR"),
+    "notice": ("BIGINT", *("VARCHAR",) * 5, "BIGINT", *("VARCHAR",) * 3),
 }
 """Column types by table, as in schema.sql: typed lists insert a group in one statement."""
 

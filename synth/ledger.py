@@ -31,12 +31,14 @@ from policy.log import Frontier, leaf_body, leaf_hash
 from synth.crash import Passing, Point, pass_by
 from synth.database import DAMAGE, connect, damaged, insert, write_error
 from synth.journal import Batch, Journal, write_through
+from synth.migrations import migrate
 from synth.rows import DecisionRow, Row, entry
 
 LINGER = 0.002  # seconds that a commit waits for company: one fsync then serves many attempts
 MERGE_ROWS, MERGE_BYTES = 4000, 16 * 2**20  # what DuckDB takes at a time
 MERGE_LAG = 4  # helpings that it may be behind before commits wait for it
-SCHEMA_VERSION = "3"
+SCHEMA_VERSION = "4"
+FIRST_SCHEMA = "3"  # what schema.sql makes; synth/migrations.py does the rest
 
 Waiting = tuple[Row, asyncio.Future[int]]
 
@@ -158,6 +160,35 @@ class Ledger:
                 self._insert([batch])
                 self._committed(batch)
             return list(range(batch.first, batch.size)) if batch else []
+
+    def keep_note(self, size: int, note: str) -> None:
+        """Remember a signed checkpoint, so that a lost file is missed. No entry of the log: signing
+        must not change what is signed."""
+        with self._using, self._writing:
+            self._merge()
+            try:
+                self._connection.execute("INSERT OR IGNORE INTO signed VALUES (?, ?)", [size, note])
+            except duckdb.Error as error:
+                raise write_error(error, self.path) from error
+
+    def forget(self, erased: str) -> None:
+        """Delete the content, the salts and the requests of attempts; `erased` is a query of ours
+        that names them. Their entries stay. Raises SpiritSafeError."""
+        keys = f"SELECT a.key FROM ({erased}) e JOIN attempt a ON a.id = e.attempt"  # noqa: S608
+        with self._using, self._writing:
+            self._merge()
+            try:
+                self._connection.execute("BEGIN")
+                self._connection.execute(f"DELETE FROM request WHERE key IN ({keys})")  # noqa: S608
+                for table in ("completion", "raw"):
+                    self._connection.execute(
+                        f"DELETE FROM {table} WHERE attempt IN (SELECT attempt FROM ({erased}))"  # noqa: S608
+                    )
+                self._connection.execute("COMMIT")
+                self._connection.execute("CHECKPOINT")
+            except duckdb.Error as error:
+                self._rollback()
+                raise write_error(error, self.path) from error
 
     async def drained(self) -> None:
         """Wait until nothing is pending."""
@@ -349,7 +380,7 @@ class Ledger:
         if fresh:
             self._check_size(read_head(self.path))
             self._create()
-        version = self.one("SELECT value FROM meta WHERE name = 'schema'")[0]
+        version = migrate(self._connection)
         if version != SCHEMA_VERSION:
             raise BadInput(
                 f"the ledger has schema {version}, this program reads {SCHEMA_VERSION}",
@@ -415,7 +446,7 @@ class Ledger:
         origin = "spiritsafe.local/" + os.urandom(8).hex()
         self._connection.execute("BEGIN")
         self._connection.execute(script)
-        self._connection.execute("INSERT INTO meta VALUES ('schema', ?)", [SCHEMA_VERSION])
+        self._connection.execute("INSERT INTO meta VALUES ('schema', ?)", [FIRST_SCHEMA])
         self._connection.execute("INSERT INTO meta VALUES ('origin', ?)", [origin])
         self._connection.execute("COMMIT")
         self._connection.execute("CHECKPOINT")  # its name outlives a lost write-ahead log

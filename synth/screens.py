@@ -13,7 +13,7 @@ from policy.guardrails import FILE, UNITS
 from policy.own import is_own_server
 from policy.permit import WIDTH
 from policy.terms import Level, Terms
-from synth.audit import Walk
+from synth.audits.lineage import Walk
 from synth.guard import rails_of
 from synth.ledger import Ledger, spent_nano
 from synth.pricing import dollars

@@ -18,6 +18,7 @@ from typing import Any
 from policy.decide import Decision, allowing, decide_offering
 from policy.errors import BadInput
 from policy.guardrails import Guardrails
+from policy.manifest import read_manifest
 from policy.own import is_own_server
 from policy.permit import Action, Permit, require
 from policy.records import Record, read_records
@@ -41,6 +42,7 @@ from synth.key_binding import Owner, bind_key, bindings_of, check_key
 from synth.ledger import Ledger, record_decision, spent_nano
 from synth.pacing import Budget
 from synth.plan import Plan, plan, sort_out
+from synth.policy_notes import note_policy
 from synth.pricing import Price, price_of
 from synth.project import Project
 from synth.prompts import Prompt, load
@@ -48,6 +50,8 @@ from synth.rates import InForce
 from synth.reasoning import asked_for, check_reasoning
 from synth.secrets import Key, key_for
 from synth.stop import Stop
+from synth.takedown import refuse_unclean, states_at
+from synth.taken import lawful, taken_out, without_rows
 from synth.teachers import ADAPTERS, local
 from synth.terms_state import register_of
 from synth.transport import check_base_url, open_client
@@ -82,7 +86,12 @@ class Bench:
 
     def open(self, *, create: bool = False) -> Ledger:
         """The project's ledger; the caller closes it."""
-        return Ledger.open(self.project.ledger, clock=self.clock, create=create)
+        ledger = Ledger.open(self.project.ledger, clock=self.clock, create=create)
+        if not ledger.size:
+            return ledger
+        from synth.retention import minded  # it needs all of this room
+
+        return minded(self, ledger)
 
 
 def decision_of(bench: Bench, stage: str = "plan", use: Use | None = None) -> Decision:
@@ -243,6 +252,7 @@ def get_ready(bench: Bench) -> Ready:
     check_reasoning(rails, sections.use, teacher, terms)
     check_address(bench)
     check_batch(bench)
+    student_that_teaches(bench)
     price = price_for(bench)
     prompts = prompts_of(bench)
     check_prompts(rails, teacher.offering, terms, prompts)
@@ -274,11 +284,13 @@ def _bindings(bench: Bench, rails: Guardrails) -> Path | None:
 async def collect_step(bench: Bench, ledger: Ledger, ready: Ready, stop: Stop) -> Collected:
     """Ask for everything that the ledger lacks."""
     sections, home = bench.project.sections, bench.project.home
-    calls = plan(sections.teacher, sections.sampling, ready.prompts, ready.base)
+    prompts = taken_out(ledger, sections.teacher.offering, ready.prompts)
+    calls = plan(sections.teacher, sections.sampling, prompts, ready.base)
     work = sort_out(ledger, calls, sections.limits)
     decision = ready.permit.decision
     checkpoint(ledger, home)  # before the first row: a run killed at any instant still verifies
     record_decision(ledger, decision.digest, decision.model_dump_json())
+    note_policy(bench, ledger)
     checkpoint(ledger, home)  # whatever happens next, the log so far is signed
     waiting = bool(open_jobs(ledger))
     if work.todo or waiting:
@@ -419,7 +431,8 @@ def filter_step(bench: Bench, ledger: Ledger) -> Filtered:
     """Every filter that a dataset of this project requires, over all that was collected."""
     sections = bench.project.sections
     prompts = prompts_of(bench)
-    rows = candidates(ledger, calls_of(bench, prompts), prompts, sections.sampling)
+    prompts = without_rows(ledger, prompts)
+    rows = lawful(ledger, candidates(ledger, calls_of(bench, prompts), prompts, sections.sampling))
     wanted = list(sections.dataset.require)
     for variant in sections.dataset.variants.values():
         wanted += variant.require
@@ -432,6 +445,7 @@ def freeze_step(bench: Bench, ledger: Ledger, filtered: Filtered) -> dict[str, F
     permit = permit_for(bench, Action.FREEZE)
     project, sections = bench.project, bench.project.sections
     variants = {project.name: Variant(), **sections.dataset.variants}
+    note_policy(bench, ledger)
     note = checkpoint(ledger, project.home)
     frozen = {}
     for name, variant in variants.items():
@@ -463,6 +477,7 @@ def order_of(
         weights=weights_in_words(bench),
         created=bench.today.isoformat(),
         checkpoint=note,
+        teacher_run=student_that_teaches(bench),
     )
 
 
@@ -470,6 +485,18 @@ def coverage_now(bench: Bench, ledger: Ledger, filtered: Filtered) -> list[dict[
     """What is left of each class in the project's dataset, before it is frozen."""
     order = order_of(bench, ledger, filtered, bench.project.name, Variant(), "")
     return coverage_of(order)
+
+
+def student_that_teaches(bench: Bench) -> str:
+    """The digest of the run that answers, where the teacher is a student of ours. Raises
+    PolicyDenied where a takedown reached it, here or in the project that trained it."""
+    teacher = bench.project.sections.teacher
+    if not teacher.run:
+        return ""
+    folder = (bench.project.folder / teacher.run).resolve()
+    for home in {folder.parent.parent, bench.project.home}:
+        refuse_unclean(states_at(home), folder, "teaching")
+    return str(read_manifest(folder)["digest"])
 
 
 def weights_in_words(bench: Bench) -> str:
