@@ -124,8 +124,9 @@ def _verify_source(folder: Path, datasets: Path) -> list[Finding]:
         return []  # said already
     trained_on = named if isinstance(named, Mapping) else {}
     name, digest = str(trained_on.get("name", "")), trained_on.get("digest")
+    aside = datasets / f"{name}.{str(digest)[7:19]}"  # where freezing again put the older one
     try:
-        found = manifest_digest(read_manifest(datasets / name))
+        found = manifest_digest(read_manifest(aside if aside.is_dir() else datasets / name))
     except SpiritSafeError as error:
         return [Finding(f"dataset {name}", error.message)]
     problem = f"is not the one the run was trained on: {found}, the run says {digest}"

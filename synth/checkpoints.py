@@ -54,8 +54,9 @@ def missing_notes(ledger: Ledger, home: Path) -> Iterator[tuple[str, str]]:
         elif path.read_bytes() != note.encode():
             yield path.name, "is altered: the ledger remembers another"
     for path in sorted((home / NOTES).glob("*.note")):
-        size = path.read_bytes().split(b"\n")[1:2]
-        if [path.stem.lstrip("0") or "0"] != [part.decode("utf-8", "replace") for part in size]:
+        lines = path.read_bytes().split(b"\n")
+        size = lines[1].decode("utf-8", "replace") if len(lines) > 1 else ""
+        if path.stem != size.rjust(10, "0"):
             yield path.name, "is not named after the size that it signs"
 
 

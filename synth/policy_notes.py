@@ -42,7 +42,11 @@ def note_policy(bench: "Bench", ledger: "Ledger") -> None:
     }
     met = list(_met(bench))
     there = {(one.what, one.name) for one in met}
-    gone = [Met(*key, "", {}) for key, found in last.items() if found and key not in there]
+    gone = [
+        Met(*key, "", {})
+        for key, found in last.items()
+        if found and key not in there and key[0] != "register"  # another teacher is no change of it
+    ]
     rows = [
         NoticeRow(
             POLICY, one.what, one.name, one.digest, "set" if one.digest else "removed",

@@ -7,9 +7,16 @@ indexed, so the answer does not depend on what somebody thought of indexing.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+import zstandard
 
 from synth.ledger import Ledger, unpack
+
+BATCH = 2000
+T = TypeVar("T")
 
 
 def forms(text: str) -> tuple[str, ...]:
@@ -27,31 +34,64 @@ def holds(where: str, text: str) -> bool:
 def attempts_holding(ledger: Ledger, text: str) -> list[str]:
     """Attempts whose request, reply or completion holds the text, in order of the log."""
     wanted = forms(text)
-    found = dict.fromkeys(_in_bodies(ledger, wanted))
-    found |= dict.fromkeys(_in_completions(ledger, wanted))
-    return list(found)
+    found = set(_in_completions(ledger, wanted))
+    found |= set(_in_bodies(ledger.each("SELECT attempt, body FROM raw"), wanted))
+    keys = list(_in_bodies(ledger.each("SELECT key, body FROM request"), wanted))
+    rows = ledger.rows(
+        "SELECT id FROM attempt WHERE id IN (SELECT unnest(?::VARCHAR[]))"
+        " OR key IN (SELECT unnest(?::VARCHAR[])) ORDER BY seq",
+        [sorted(found), keys],
+    )
+    return [one for (one,) in rows]
 
 
-def _in_bodies(ledger: Ledger, wanted: tuple[str, ...]) -> Iterator[str]:
-    """Requests and raw replies, as they lie compressed."""
-    for attempt, headers, body, request in ledger.each(
-        "SELECT a.id, r.headers, r.body, q.body FROM attempt a LEFT JOIN raw r ON r.attempt = a.id"
-        " LEFT JOIN request q ON q.key = a.key"
+def _in_bodies(rows: Iterator[tuple[Any, ...]], wanted: Sequence[str]) -> Iterator[str]:
+    """Names of the compressed bodies that hold a form. A batch is unpacked by all cores at once and
+    searched whole; only where it has a hit is each body looked at."""
+    unpacker = zstandard.ZstdDecompressor()
+    for batch in batched(rows, BATCH):
+        bodies: list[Any] = [bytes(body) for _, body in batch]
+        try:
+            whole = unpacker.multi_decompress_to_buffer(bodies, threads=-1)
+            plain = [whole[place].tobytes() for place in range(len(whole))]
+        except (zstandard.ZstdError, ValueError):  # one of them is damaged: one by one then
+            plain = [_plain(body) for body in bodies]
+        if _holds_any(b"\n".join(plain), wanted):
+            yield from (
+                str(name)
+                for (name, _), body in zip(batch, plain, strict=True)
+                if _holds_any(body, wanted)
+            )
+
+
+def batched(rows: Iterator[T], size: int) -> Iterator[list[T]]:
+    """Lists of so many, the last one shorter."""
+    while batch := list(islice(rows, size)):
+        yield batch
+
+
+def _holds_any(body: bytes, wanted: Sequence[str]) -> bool:
+    lowered = body.decode("utf-8", "replace").lower()
+    return any(form in lowered for form in wanted)
+
+
+def _plain(body: bytes) -> bytes:
+    """What cannot be unpacked can hold nothing that anybody could read."""
+    try:
+        return unpack(body)
+    except ValueError:
+        return b""
+
+
+def _in_completions(ledger: Ledger, wanted: Sequence[str]) -> Iterator[str]:
+    """What is stored as text: completions, and the headers of replies."""
+    for table, text in (
+        ("completion", "concat_ws(' ', text, reasoning, refusal, tool_calls)"),
+        ("raw", "headers"),
     ):
-        parts = [str(headers or ""), *(_plain(one) for one in (body, request) if one is not None)]
-        if any(form in part for part in map(str.lower, parts) for form in wanted):
+        test = " OR ".join(f"contains(lower({text}), ?)" for _ in wanted)
+        for (attempt,) in ledger.each(f"SELECT attempt FROM {table} WHERE {test}", wanted):  # noqa: S608
             yield attempt
-
-
-def _in_completions(ledger: Ledger, wanted: tuple[str, ...]) -> Iterator[str]:
-    test = " OR ".join("contains(lower(concat_ws(' ', text, reasoning, refusal, tool_calls)), ?)"
-                       for _ in wanted)  # fmt: skip
-    for (attempt,) in ledger.each(f"SELECT attempt FROM completion WHERE {test}", wanted):  # noqa: S608
-        yield attempt
-
-
-def _plain(body: bytes) -> str:
-    return unpack(bytes(body)).decode("utf-8", "replace")
 
 
 FIELDS = {

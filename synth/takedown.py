@@ -69,7 +69,7 @@ class States:
             digest = str(read_manifest(folder).get("digest"))
         except SpiritSafeError:
             return False
-        return self.state(what, folder.name, digest) == WITHDRAWN
+        return self.state(what, folder.name.removesuffix(f".{digest[7:19]}"), digest) == WITHDRAWN
 
 
 def states_of(ledger: Ledger) -> States:

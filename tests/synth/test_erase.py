@@ -119,6 +119,8 @@ def test_datasets_go_with_it_on_demand(home: Path) -> None:
     spiritsafe("erase", home / "project.toml", "--subject", SECRET, "--datasets", *WHO)
     assert holding(home) == set()
     assert found(home) == []
+    spiritsafe("freeze", home / "project.toml")  # the withdrawn one is set aside, and known
+    assert found(home) == []
 
 
 def test_other_rows_are_proved_as_before(home: Path) -> None:
