@@ -509,10 +509,13 @@ def unpack(data: bytes) -> bytes:
     return content
 
 
-def record_decision(ledger: Ledger, digest: str, body: str) -> None:
-    """Keep a decision once; the same decision again adds nothing."""
+def record_decision(ledger: Ledger, digest: str, body: str, beside: Sequence[Row] = ()) -> None:
+    """Keep a decision once, with what was met beside it, in one commit; the same again adds
+    nothing."""
+    rows = list(beside)
     if not ledger.rows("SELECT 1 FROM decision WHERE digest = ?", [digest]):
-        ledger.append_all([DecisionRow(digest=digest, at=ledger.now(), body=body)])
+        rows.insert(0, DecisionRow(digest=digest, at=ledger.now(), body=body))
+    ledger.append_all(rows)
 
 
 def spent_nano(ledger: Ledger) -> int:

@@ -1,6 +1,6 @@
 """Who changed the policy or the caps, and when: noted in the log whenever a step first meets it.
 
-    note_policy(bench, ledger)       # entries for what differs from the last ones, else none
+    policy_changes(bench, ledger)       # entries for what differs from the last ones, else none
 
 Guardrails, records, own terms, the register's entry and the project's [use] and [limits] are files
 that people edit; nothing tells us when. So what is met is held against what was met last, and a
@@ -30,8 +30,8 @@ class Met(NamedTuple):
     says: dict[str, Any]
 
 
-def note_policy(bench: "Bench", ledger: "Ledger") -> None:
-    """Enter what differs from the last entry about it."""
+def policy_changes(bench: "Bench", ledger: "Ledger") -> list[NoticeRow]:
+    """Entries for what differs from the last entry about it."""
     last = {
         (what, name): found
         for what, name, found in ledger.rows(
@@ -47,7 +47,7 @@ def note_policy(bench: "Bench", ledger: "Ledger") -> None:
         for key, found in last.items()
         if found and key not in there and key[0] != "register"  # another teacher is no change of it
     ]
-    rows = [
+    return [
         NoticeRow(
             POLICY, one.what, one.name, one.digest, "set" if one.digest else "removed",
             ledger.now(), account(), "", canonical(one.says).decode(),
@@ -55,7 +55,6 @@ def note_policy(bench: "Bench", ledger: "Ledger") -> None:
         for one in [*met, *gone]
         if last.get((one.what, one.name), "") != one.digest
     ]  # fmt: skip
-    ledger.append_all(rows)
 
 
 def _met(bench: "Bench") -> Iterator[Met]:

@@ -42,7 +42,7 @@ from synth.key_binding import Owner, bind_key, bindings_of, check_key
 from synth.ledger import Ledger, record_decision, spent_nano
 from synth.pacing import Budget
 from synth.plan import Plan, plan, sort_out
-from synth.policy_notes import note_policy
+from synth.policy_notes import policy_changes
 from synth.pricing import Price, price_of
 from synth.project import Project
 from synth.prompts import Prompt, load
@@ -289,8 +289,8 @@ async def collect_step(bench: Bench, ledger: Ledger, ready: Ready, stop: Stop) -
     work = sort_out(ledger, calls, sections.limits)
     decision = ready.permit.decision
     checkpoint(ledger, home)  # before the first row: a run killed at any instant still verifies
-    record_decision(ledger, decision.digest, decision.model_dump_json())
-    note_policy(bench, ledger)
+    met = policy_changes(bench, ledger)
+    record_decision(ledger, decision.digest, decision.model_dump_json(), met)
     checkpoint(ledger, home)  # whatever happens next, the log so far is signed
     waiting = bool(open_jobs(ledger))
     if work.todo or waiting:
@@ -445,7 +445,7 @@ def freeze_step(bench: Bench, ledger: Ledger, filtered: Filtered) -> dict[str, F
     permit = permit_for(bench, Action.FREEZE)
     project, sections = bench.project, bench.project.sections
     variants = {project.name: Variant(), **sections.dataset.variants}
-    note_policy(bench, ledger)
+    ledger.append_all(policy_changes(bench, ledger))
     note = checkpoint(ledger, project.home)
     frozen = {}
     for name, variant in variants.items():
