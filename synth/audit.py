@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import zstandard
+
 from policy.digest import file_digest
 from policy.errors import SpiritSafeError
 from policy.keys import parse_public_key
@@ -28,7 +30,7 @@ from policy.verify import (
 from synth.breaker import CLEARANCE, FOLDER, KEY
 from synth.checkpoints import missing_notes, notes, public_key
 from synth.jobs import job_leaf
-from synth.ledger import Ledger, unpack
+from synth.ledger import Ledger
 from synth.notices import ERASED, MARK, notice_leaf
 from synth.plan import request_key
 from synth.rows import (
@@ -164,8 +166,22 @@ def _verdicts(ledger: Ledger) -> Iterator[Fields]:
         yield seq, verdict_leaf(" and ".join(sorted(attempts)), tuple(listed))
 
 
+def _unpacker() -> Callable[[bytes], bytes]:
+    """As `unpack`, with one decompressor for all: making one costs more than using it."""
+    decompress = zstandard.ZstdDecompressor().decompress
+
+    def unpacked(data: bytes) -> bytes:
+        try:
+            return decompress(data, allow_extra_data=False)
+        except zstandard.ZstdError as error:
+            raise ValueError(f"not one whole zstd frame: {error}") from error
+
+    return unpacked
+
+
 def _contents(ledger: Ledger) -> Iterator[Finding]:
     """Completions and raw bodies against the commitments in their outcome's leaf."""
+    unpack = _unpacker()
     for attempt, content, commitment, salt, headers, raw, erased, *completion in ledger.each(
         _CONTENTS
     ):
@@ -197,6 +213,7 @@ def _completion(
 
 def _requests(ledger: Ledger) -> Iterator[Finding]:
     """Each stored body against the key that names it."""
+    unpack = _unpacker()
     for key, base, path, body, sample in ledger.each(
         "SELECT DISTINCT r.key, r.base, r.path, r.body, a.sample"
         " FROM request r JOIN attempt a ON a.key = r.key"
