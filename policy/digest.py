@@ -34,14 +34,17 @@ def canonical(value: Any) -> bytes:
     it escapes as RFC 8785 does (3.2.2.2), and ASCII sorts alike by code point and by UTF-16 unit.
     """
     try:
-        if _plain(value):
-            return _ENCODE(value).encode()
-        return rfc8785.dumps(value)
+        return plain_bytes(value) or rfc8785.dumps(value)
     except (rfc8785.CanonicalizationError, UnicodeError, RecursionError) as error:
         raise BadInput(
             f"a value has no stable form: {error}",
             fix="Use text, numbers that are finite and within 2^53, true, false, lists, tables.",
         ) from error
+
+
+def plain_bytes(value: Any) -> bytes:
+    """The canonical bytes of a value without fractions, the fast way; none where it has others."""
+    return _ENCODE(value).encode() if _plain(value) else b""
 
 
 def _plain(value: Any) -> bool:

@@ -106,6 +106,15 @@ def sign_note(text: str, name: str, key: SigningKey) -> str:
     return f"{text}\n{DASH} {_checked_name(name)} {signed}\n"
 
 
+def cosign_note(note: str, name: str, key: SigningKey) -> str:
+    """The note with one more signature line, by somebody else (C2SP signed-note)."""
+    text, empty_line, signatures = note.rpartition("\n\n")
+    if not empty_line or not signatures.startswith(DASH):
+        raise BadInput("this is no signed note", fix="Give a file of checkpoints/.")
+    line = sign_note(text + "\n", name, key).rpartition("\n\n")[2]
+    return note if line in note else note + line
+
+
 def verify_note(note: str, name: str, public: str) -> str:
     """The text of a note that this key signed under this name; otherwise VerificationFailed."""
     key = parse_public_key(public)

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from policy.digest import canonical
+from policy.digest import canonical, plain_bytes
 from policy.errors import BadInput, VerificationFailed
 
 LEAF, NODE = b"\x00", b"\x01"
@@ -45,6 +45,12 @@ def leaf_body(kind: str, seq: int, fields: Mapping[str, Any]) -> bytes:
     if taken := {"v", "kind", "seq"}.intersection(fields):
         raise BadInput(f"a leaf's fields cannot be called {', '.join(sorted(taken))}")
     body = {"v": VERSION, "kind": kind, "seq": seq, **fields}
+    try:
+        plain = plain_bytes(body)
+    except (UnicodeError, RecursionError):  # canonical says what is wrong with it
+        plain = b""
+    if plain:
+        return plain
     _refuse_fractions(body)
     return canonical(body)
 

@@ -4,19 +4,36 @@
     findings += verify_dataset(Path("datasets/demo"))
     findings += verify_run(Path("runs/sft"), Path("datasets"))
 
+    python -m policy.verify row row.tlog-proof --key "demo+0a1b2c3d+AQ..."
+    python -m policy.verify consistency grown.json --key "demo+0a1b2c3d+AQ..."
+    python -m policy.verify dataset datasets/demo
+    python -m policy.verify run runs/sft --datasets datasets
+
 No finding means that nothing was altered since the checkpoints were signed. A log can only show
 what was put into it: keep a copy of a checkpoint where the writer cannot reach.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from policy.digest import commit
 from policy.errors import SpiritSafeError
 from policy.keys import parse_public_key, verify_note
-from policy.log import Checkpoint, Frontier, leaf_body, leaf_hash, parse_checkpoint
+from policy.log import (
+    Checkpoint,
+    Frontier,
+    leaf_body,
+    leaf_hash,
+    parse_checkpoint,
+    verify_consistency,
+    verify_inclusion,
+)
 from policy.manifest import MANIFEST, file_faults, manifest_digest, read_manifest
+from policy.proofs import read_inclusions
 
 REFERENCES = ("ref", "key", "id", "name")
 
@@ -30,6 +47,14 @@ class LogRow(NamedTuple):
     leaf_hash: bytes
 
 
+class Edge(NamedTuple):
+    """The tree after one commit, as the ledger noted it."""
+
+    size: int
+    root: bytes
+    frontier: bytes
+
+
 class Finding(NamedTuple):
     """Something that does not hold: which object, and what is wrong with it."""
 
@@ -38,13 +63,18 @@ class Finding(NamedTuple):
 
 
 def verify_log(
-    rows: Iterable[LogRow], checkpoints: Iterable[str], public_key: str
+    rows: Iterable[LogRow],
+    checkpoints: Iterable[str],
+    public_key: str,
+    edges: Iterable[Edge] = (),
 ) -> list[Finding]:
     """Check every leaf against its fields, the order, and every signed checkpoint's root.
 
-    `rows` come in order of `seq` and are read once, so a log of any size fits.
+    `rows` and `edges` come in order and are read once, so a log of any size fits.
     """
     findings: list[Finding] = []
+    noted = iter(edges)
+    edge = next(noted, None)
     signed = _read_checkpoints(checkpoints, public_key, findings)
     frontier, expected = Frontier(), 0
     roots = {0: frontier.root()}
@@ -57,6 +87,12 @@ def verify_log(
         frontier.append(row.leaf_hash)
         if frontier.size in wanted:
             roots[frontier.size] = frontier.root()
+        while edge is not None and edge.size <= frontier.size:
+            if (edge.size, edge.frontier) != (frontier.size, frontier.to_bytes()) or (
+                edge.root != frontier.root()
+            ):
+                findings.append(Finding(f"commit of size {edge.size}", "is not that of the log"))
+            edge = next(noted, None)
     return findings + list(_check_roots(signed, roots, frontier.size))
 
 
@@ -88,8 +124,9 @@ def _verify_source(folder: Path, datasets: Path) -> list[Finding]:
         return []  # said already
     trained_on = named if isinstance(named, Mapping) else {}
     name, digest = str(trained_on.get("name", "")), trained_on.get("digest")
+    aside = datasets / f"{name}.{str(digest)[7:19]}"  # where freezing again put the older one
     try:
-        found = manifest_digest(read_manifest(datasets / name))
+        found = manifest_digest(read_manifest(aside if aside.is_dir() else datasets / name))
     except SpiritSafeError as error:
         return [Finding(f"dataset {name}", error.message)]
     problem = f"is not the one the run was trained on: {found}, the run says {digest}"
@@ -164,3 +201,73 @@ def _name(row: LogRow) -> str:
     """The object a person knows it by."""
     reference = next((row.fields[key] for key in REFERENCES if key in row.fields), row.seq)
     return f"{row.kind} {reference}"
+
+
+def check_inclusion(text: str, public_key: str) -> list[Finding]:
+    """Check every inclusion proof of a file: signature, entry to leaf, leaf to root."""
+    name = "proof"
+    try:
+        for one in read_inclusions(text):
+            name = f"entry {one.place}"
+            signed = _signed(one.note, public_key)
+            leaf = leaf_hash(one.entry)
+            if not verify_inclusion(leaf, one.place, signed.size, one.proof, signed.root):
+                return [Finding(name, "is not under the root that was signed")]
+            if json.loads(one.entry).get("seq") != one.place:
+                return [Finding(name, "calls itself another entry")]
+    except (SpiritSafeError, ValueError, AttributeError) as error:
+        return [Finding(name, str(error))]
+    return []
+
+
+def check_consistency(proof: Mapping[str, Any], public_key: str) -> list[Finding]:
+    """Check that the log of a newer checkpoint begins with that of an older one."""
+    try:
+        old, new = (_signed(str(proof[name]), public_key) for name in ("old", "new"))
+        hashes = [bytes.fromhex(one) for one in proof["proof"]]
+    except (SpiritSafeError, KeyError, ValueError, TypeError) as error:
+        return [Finding("consistency proof", str(error))]
+    if old.size == 0 and not hashes:  # every log begins with the empty one
+        return []
+    if verify_consistency(old.size, new.size, hashes, old.root, new.root):
+        return []
+    why = f"the log of {new.size} entries does not begin with the {old.size} that were signed"
+    return [Finding("consistency proof", why)]
+
+
+def _signed(note: str, public_key: str) -> Checkpoint:
+    name = parse_public_key(public_key).name
+    return parse_checkpoint(verify_note(note, name, public_key))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line of an auditor; 0 where all holds, 5 where something does not."""
+    parser = argparse.ArgumentParser(prog="python -m policy.verify")
+    parser.add_argument("what", choices=("row", "consistency", "dataset", "run"))
+    parser.add_argument("path", type=Path)
+    parser.add_argument("--key", default="", help="the public key line of the log")
+    parser.add_argument("--datasets", type=Path, help="where the dataset of a run lies")
+    given = parser.parse_args(arguments)
+    found = _checked(given)
+    for one in found:
+        sys.stdout.write(f"{one.object}: {one.problem}\n")
+    sys.stderr.write("does not verify\n" if found else "verified\n")
+    return 5 if found else 0
+
+
+def _checked(given: argparse.Namespace) -> list[Finding]:
+    if given.what == "dataset":
+        return verify_dataset(given.path)
+    if given.what == "run":
+        return verify_run(given.path, given.datasets)
+    try:
+        text = given.path.read_text(encoding="utf-8")
+        if given.what == "row":
+            return check_inclusion(text, given.key)
+        return check_consistency(json.loads(text), given.key)
+    except (OSError, ValueError) as error:
+        return [Finding(str(given.path), str(error))]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,24 +1,25 @@
-"""Audit: walk from a row or a student back to the request, the terms and the decision.
+"""Verify: hold the whole record against itself, and name what does not fit.
 
-lineage_of_row(ledger, datasets, "b77-0007")   -> the walk, oldest first
-rows_by_terms(ledger, register, today)         -> which rows under which pin
-findings(ledger, home)                         -> everything that does not verify
+    findings(ledger, home)       # [] : nothing altered, missing, added or moved
+
+What an erasure deleted is no finding: its entry of the log says so, and what it should have deleted
+and did not is one. The mathematics is policy/verify.py, which imports none of this.
 """
 
+import heapq
 import json
-from collections.abc import Iterator, Sequence
-from datetime import date
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from policy.decide import decide_offering
+import zstandard
+
 from policy.digest import file_digest
-from policy.errors import BadInput, SpiritSafeError
+from policy.errors import SpiritSafeError
 from policy.keys import parse_public_key
 from policy.manifest import MANIFEST, read_manifest
-from policy.terms import Register, Terms
-from policy.use import Use
 from policy.verify import (
+    Edge,
     Finding,
     LogRow,
     check_content,
@@ -27,9 +28,10 @@ from policy.verify import (
     verify_run,
 )
 from synth.breaker import CLEARANCE, FOLDER, KEY
-from synth.checkpoints import notes, public_key
+from synth.checkpoints import missing_notes, notes, public_key
 from synth.jobs import job_leaf
-from synth.ledger import Ledger, unpack
+from synth.ledger import Ledger
+from synth.notices import ERASED, MARK, notice_leaf
 from synth.plan import request_key
 from synth.rows import (
     DecisionRow,
@@ -40,19 +42,43 @@ from synth.rows import (
     stored_content,
     verdict_leaf,
 )
+from synth.takedown import FILE, WITHDRAWN, states_at, states_of
 
-Walk = list[dict[str, Any]]
 _PLACES = {"manifest": "datasets", "train": "runs", "publish": "published"}
+_LEAVES: dict[str, Callable[[tuple[Any, ...]], Mapping[str, Any]]] = {
+    "decision": lambda row: DecisionRow(*row[1:]).leaf(),
+    "attempt": attempt_leaf,
+    "outcome": outcome_leaf,
+    "receipt": receipt_leaf,
+    "job": job_leaf,
+    "notice": notice_leaf,
+}
+"""Table -> what of a row of it is in the log; verdicts share a leaf and stand apart."""
+
+_CONTENTS = (
+    "SELECT o.attempt, o.content_commit, o.raw_commit, r.salt, r.headers, r.body, e.seq, c.*"  # noqa: S608
+    " FROM outcome o LEFT JOIN raw r USING (attempt) LEFT JOIN completion c USING (attempt)"
+    f" LEFT JOIN ({ERASED}) e USING (attempt)"
+)
 
 
 def findings(ledger: Ledger, home: Path) -> list[Finding]:
     """Everything that does not hold: log, checkpoints, content, requests, datasets, runs."""
     found = _verify_ledger(ledger, home)
+    gone = states_of(ledger)
+    if (home / MARK).exists():
+        found.append(
+            Finding(MARK, "an erasure was begun and not ended: `spiritsafe erase --finish`")
+        )
+    if gone != states_at(home):
+        found.append(Finding(FILE, "does not say what the log says of takedowns"))
     for folder in _directories(home / "datasets"):
-        found += verify_dataset(folder)
+        if not gone.is_withdrawn("dataset", folder):
+            found += verify_dataset(folder)
     for folder in [*_directories(home / "runs"), *_directories(home / "published")]:
-        found += verify_run(folder, home / "datasets")
-    return found + list(_receipts(ledger, home))
+        if not gone.is_withdrawn(folder.parent.name.removesuffix("s"), folder):
+            found += verify_run(folder, home / "datasets")
+    return found + list(receipts(ledger, home))
 
 
 def _verify_ledger(ledger: Ledger, home: Path) -> list[Finding]:
@@ -63,13 +89,21 @@ def _verify_ledger(ledger: Ledger, home: Path) -> list[Finding]:
         found.append(Finding("keys/log.pub", "is missing, so no checkpoint can be checked"))
     if ledger.size and not signed:
         found.append(Finding("checkpoints", "none is there, so nothing vouches for the log"))
+    found += [Finding(f"checkpoints/{name}", why) for name, why in missing_notes(ledger, home)]
     if public:
         try:
-            found += verify_log(log_rows(ledger), signed, public)
+            found += verify_log(log_rows(ledger), signed, public, edges(ledger))
             found += _named_as(ledger, parse_public_key(public).name)
         except SpiritSafeError as error:
             found.append(Finding("keys/log.pub", error.message))
-    return found + list(_contents(ledger)) + list(_requests(ledger)) + list(_orphans(ledger))
+    parts = (_contents(ledger), _requests(ledger), _orphans(ledger))
+    return found + [one for part in parts for one in part]
+
+
+def edges(ledger: Ledger) -> Iterator[Edge]:
+    """The tree after each commit, as the ledger has it."""
+    for size, root, frontier in ledger.each("SELECT size, root, frontier FROM batch ORDER BY size"):
+        yield Edge(size, bytes(root), bytes(frontier))
 
 
 def _named_as(ledger: Ledger, signer: str) -> list[Finding]:
@@ -82,39 +116,79 @@ def _named_as(ledger: Ledger, signer: str) -> list[Finding]:
 
 def log_rows(ledger: Ledger) -> Iterator[LogRow]:
     """Every leaf with the fields that it should be the hash of, from the tables as they are."""
-    fields = _fields(ledger)
+    waiting = heapq.merge(*_streams(ledger), key=lambda pair: pair[0])
+    ahead = next(waiting, None)
     for seq, kind, hashed in ledger.each("SELECT seq, kind, hash FROM leaf ORDER BY seq"):
-        yield LogRow(seq, kind, fields.pop(seq, {"ref": "row is missing"}), bytes(hashed))
+        while ahead is not None and ahead[0] < seq:
+            ahead = next(waiting, None)
+        fields: Mapping[str, Any] = {"ref": "row is missing"}
+        if ahead is not None and ahead[0] == seq:
+            fields, ahead = ahead[1], next(waiting, None)
+            if ahead is not None and ahead[0] == seq:
+                fields = {"ref": "row is there twice"}
+        yield LogRow(seq, kind, fields, bytes(hashed))
 
 
-def _fields(ledger: Ledger) -> dict[int, Any]:
-    found: dict[int, Any] = {}
-    for seq, digest, at, body in ledger.each("SELECT * FROM decision"):
-        found[seq] = DecisionRow(digest, at, body).leaf()
-    for row in ledger.each("SELECT * FROM attempt"):
-        found[row[0]] = attempt_leaf(row)
-    for row in ledger.each("SELECT * FROM outcome"):
-        found[row[0]] = outcome_leaf(row)
-    verdicts: dict[int, list[tuple[Any, ...]]] = {}
-    for seq, *verdict in ledger.each("SELECT * FROM verdict ORDER BY seq, filter"):
-        verdicts.setdefault(seq, []).append(tuple(verdict))
-    for seq, listed in verdicts.items():
-        attempts = " and ".join(sorted({one[0] for one in listed}))  # one, unless moved
-        found[seq] = verdict_leaf(attempts, tuple(one[1:] for one in listed))
-    for row in ledger.each("SELECT * FROM receipt"):
-        found[row[0]] = receipt_leaf(row)
-    for row in ledger.each("SELECT * FROM job"):
-        found[row[0]] = job_leaf(row)
-    return found
+def fields_of(ledger: Ledger, kind: str, seq: int) -> Mapping[str, Any]:
+    """What one entry is the hash of. Raises LookupError where its row is gone."""
+    if kind == "verdict":
+        rows = ledger.rows("SELECT * EXCLUDE seq FROM verdict WHERE seq = ? ORDER BY filter", [seq])
+        return verdict_leaf(rows[0][0], tuple(row[1:] for row in rows))
+    (row,) = ledger.rows(f"SELECT * FROM {kind} WHERE seq = ?", [seq])  # noqa: S608
+    return _LEAVES[kind](row)
+
+
+Fields = tuple[int, Mapping[str, Any]]
+
+
+def _streams(ledger: Ledger) -> list[Iterator[Fields]]:
+    """(place in the log, fields of the leaf) of every table, each in order."""
+    return [*(_fields(ledger, table) for table in _LEAVES), _verdicts(ledger)]
+
+
+def _fields(ledger: Ledger, table: str) -> Iterator[Fields]:
+    leaf = _LEAVES[table]
+    for row in ledger.each(f"SELECT * FROM {table} ORDER BY seq"):  # noqa: S608
+        yield row[0], leaf(row)
+
+
+def _verdicts(ledger: Ledger) -> Iterator[Fields]:
+    """Rows of one attempt share a leaf."""
+    seq, attempts, listed = -1, set[str](), list[tuple[Any, ...]]()
+    for at, attempt, *verdict in ledger.each("SELECT * FROM verdict ORDER BY seq, filter"):
+        if at != seq and listed:
+            yield seq, verdict_leaf(" and ".join(sorted(attempts)), tuple(listed))
+            attempts, listed = set(), []
+        seq = at
+        attempts.add(attempt)
+        listed.append(tuple(verdict))
+    if listed:
+        yield seq, verdict_leaf(" and ".join(sorted(attempts)), tuple(listed))
+
+
+def _unpacker() -> Callable[[bytes], bytes]:
+    """As `unpack`, with one decompressor for all: making one costs more than using it."""
+    decompress = zstandard.ZstdDecompressor().decompress
+
+    def unpacked(data: bytes) -> bytes:
+        try:
+            return decompress(data, allow_extra_data=False)
+        except zstandard.ZstdError as error:
+            raise ValueError(f"not one whole zstd frame: {error}") from error
+
+    return unpacked
 
 
 def _contents(ledger: Ledger) -> Iterator[Finding]:
     """Completions and raw bodies against the commitments in their outcome's leaf."""
-    for attempt, content, commitment, salt, headers, raw, *completion in ledger.each(
-        "SELECT o.attempt, o.content_commit, o.raw_commit, r.salt, r.headers, r.body, c.*"
-        " FROM outcome o LEFT JOIN raw r ON r.attempt = o.attempt"
-        " LEFT JOIN completion c ON c.attempt = o.attempt"
+    unpack = _unpacker()
+    for attempt, content, commitment, salt, headers, raw, erased, *completion in ledger.each(
+        _CONTENTS
     ):
+        if erased is not None:
+            if salt is not None or completion[0] is not None:
+                yield Finding(f"content of {attempt}", f"entry {erased} erased it; it is there")
+            continue
         if salt is None:
             yield Finding(f"raw reply of {attempt}", "is missing")
             continue
@@ -129,17 +203,17 @@ def _contents(ledger: Ledger) -> Iterator[Finding]:
 
 
 def _completion(
-    attempt: str, commitment: str, salt: bytes, columns: tuple[Any, ...]
-) -> Iterator[Finding]:
+    attempt: str, commitment: str, salt: bytes, row: tuple[Any, ...]
+) -> Iterable[Finding]:
     name = f"completion {attempt}"
-    if columns[0] is None:
-        yield Finding(name, "is missing")
-        return
-    yield from check_content(name, commitment, salt, stored_content(columns[2:]))
+    if row[0] is None:
+        return [Finding(name, "is missing")]
+    return check_content(name, commitment, salt, stored_content(row[2:]))
 
 
 def _requests(ledger: Ledger) -> Iterator[Finding]:
     """Each stored body against the key that names it."""
+    unpack = _unpacker()
     for key, base, path, body, sample in ledger.each(
         "SELECT DISTINCT r.key, r.base, r.path, r.body, a.sample"
         " FROM request r JOIN attempt a ON a.key = r.key"
@@ -153,12 +227,15 @@ def _requests(ledger: Ledger) -> Iterator[Finding]:
             yield Finding(name, f"is altered: {error}")
 
 
-_ONCE = (("request", "key"), ("attempt", "id"), ("outcome", "attempt"), ("completion", "attempt"))
+_ONCE = (
+    *(("request", "key"), ("attempt", "id"), ("outcome", "attempt")),
+    *(("completion", "attempt"), ("raw", "attempt")),
+)
 
 
 def _orphans(ledger: Ledger) -> Iterator[Finding]:
     """Rows that no leaf of the log knows."""
-    for table in ("decision", "attempt", "outcome", "verdict", "receipt", "job"):
+    for table in (*_LEAVES, "verdict"):
         for (seq,) in ledger.each(
             f"SELECT DISTINCT seq FROM {table} ANTI JOIN leaf USING (seq) ORDER BY seq"  # noqa: S608
         ):
@@ -172,24 +249,32 @@ def _orphans(ledger: Ledger) -> Iterator[Finding]:
             f"SELECT {column} FROM {table} GROUP BY {column} HAVING count(*) > 1"  # noqa: S608
         ):
             yield Finding(f"{table} {name}", "is there more than once")
-    for table, other in (("completion", "outcome"), ("attempt", "request")):
-        column = "attempt" if table == "completion" else "key"
+    erased = f"SELECT a.key FROM ({ERASED}) e JOIN attempt a ON a.id = e.attempt"  # noqa: S608
+    for table, other, column, but in (
+        ("completion", "outcome", "attempt", ""),
+        ("raw", "outcome", "attempt", ""),
+        ("attempt", "request", "key", f" WHERE key NOT IN ({erased})"),
+        ("request", "attempt", "key", ""),
+    ):
         for (name,) in ledger.each(
-            f"SELECT DISTINCT {column} FROM {table} ANTI JOIN {other} USING ({column})"  # noqa: S608
+            f"SELECT DISTINCT {column} FROM {table} ANTI JOIN {other} USING ({column}){but}"  # noqa: S608
         ):
             yield Finding(f"{table} {name}", f"has no {other}")
 
 
-def _receipts(ledger: Ledger, home: Path) -> Iterator[Finding]:
+def receipts(ledger: Ledger, home: Path) -> Iterator[Finding]:
     """What the log says was frozen or trained last, against what lies there."""
     rows = ledger.rows("SELECT kind, name, digest, file FROM receipt ORDER BY seq")
     latest = {(of, name): (digest, file) for of, name, digest, file in rows}
+    gone = states_of(ledger)
     for (of, name), (digest, file) in latest.items():
         if of in (CLEARANCE, KEY):
             yield from _clearance(home, name, file if of == CLEARANCE else "")
             continue
         folder = home / _PLACES.get(of, "runs") / name
         this = f"{folder.parent.name}/{name}"
+        if gone.state(folder.parent.name.removesuffix("s"), name, digest) == WITHDRAWN:
+            continue  # its receipt stays in the log; its files may go
         try:
             present = read_manifest(folder)["digest"]
         except SpiritSafeError as error:
@@ -215,110 +300,3 @@ def _directories(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return [one for one in sorted(folder.iterdir()) if one.is_dir() and one.name[0] != "."]
-
-
-def lineage_of_row(ledger: Ledger, prompt_id: str) -> Walk:
-    """Everything that is known of one prompt: attempts, outcomes, completions, verdicts, terms."""
-    attempts = ledger.rows(
-        "SELECT seq, id, key, at_ms, sample, split, offering, model, decision, terms_pin, class,"
-        " kind, message, committed_nano FROM state WHERE prompt_id = ? ORDER BY seq",
-        [prompt_id],
-    )
-    if not attempts:
-        raise BadInput(
-            f"no request was ever made for row {prompt_id!r}", fix="`spiritsafe show` lists rows"
-        )
-    return [_walk(ledger, attempt) for attempt in attempts]
-
-
-def rows_by_terms(ledger: Ledger, register: Register, today: date) -> list[dict[str, Any]]:
-    """Which rows were collected under which pin of which terms, the oldest first. `state` says what
-    became of that entry: in force, superseded, or no longer in the register, word for word."""
-    entries = {entry.pin: entry for entry in register.all()}
-    found = []
-    for offering, pin, first, last, sent, answers, nano, rows in ledger.rows(
-        "SELECT offering, terms_pin, min(at_ms), max(at_ms), count(*),"
-        " count(*) FILTER (class = 'ok'), sum(committed_nano)::BIGINT,"
-        " list(prompt_id || '#' || sample ORDER BY prompt_id, sample) FILTER (class = 'ok')"
-        " FROM state GROUP BY ALL ORDER BY min(seq)"
-    ):
-        known = [entries[one] for one in pin.split(", ") if one in entries]
-        now = decide_offering(Use(), register, offering, today).terms_pin
-        found.append(
-            {
-                "offering": offering,
-                "terms_pin": pin,
-                "entry": ", ".join(entry.label for entry in known),
-                "state": _standing(pin, now, known, register),
-                "pin_now": now,
-                "collected": [first, last],
-                "sent": sent,
-                "answers": answers,
-                "cost_nano": nano,
-                "decisions": [
-                    digest
-                    for (digest,) in ledger.rows(
-                        "SELECT DISTINCT decision FROM attempt WHERE offering = ? AND terms_pin = ?"
-                        " ORDER BY decision",
-                        [offering, pin],
-                    )
-                ],
-                "rows": rows or [],
-            }
-        )
-    return found
-
-
-def _standing(pin: str, now: str, known: Sequence[Terms], register: Register) -> str:
-    """A joined pin names every text that bound, so it stands only if all of them do."""
-    if len(known) < len(pin.split(", ")):
-        return "another text than any in today's register"
-    stale = [register.stale[entry.pin] for entry in known if entry.pin in register.stale]
-    if stale:
-        return f"stale: {stale[0]}"
-    return "in force" if pin == now else "superseded"
-
-
-def _walk(ledger: Ledger, attempt: tuple[Any, ...]) -> dict[str, Any]:
-    names = (
-        *("entry", "attempt", "key", "at", "sample", "split", "offering", "model", "decision"),
-        *("terms_pin", "outcome", "kind", "message", "cost_nano"),
-    )
-    step = dict(zip(names, attempt, strict=True))
-    for text, finish in ledger.rows(
-        "SELECT text, finish_reason FROM completion WHERE attempt = ?", [step["attempt"]]
-    ):
-        step |= {"text": text, "finish_reason": finish}
-    step["verdicts"] = [
-        {"entry": seq, "filter": name, "keep": keep, "reason": reason, "score": score}
-        for seq, name, keep, reason, score in ledger.rows(
-            "SELECT seq, filter, keep, reason, score FROM verdict WHERE attempt = ?"
-            " QUALIFY row_number() OVER (PARTITION BY filter ORDER BY seq DESC) = 1"
-            " ORDER BY filter",
-            [step["attempt"]],
-        )
-    ]
-    rows = ledger.rows("SELECT body FROM decision WHERE digest = ?", [step["decision"]])
-    step["decided"] = json.loads(rows[0][0]) if rows else None
-    return step
-
-
-def lineage_of_run(home: Path, name: str) -> dict[str, Any]:
-    """From a student back to its dataset, its teachers and the decisions."""
-    run = read_manifest(home / "runs" / name)
-    dataset = read_manifest(home / "datasets" / run["dataset"]["name"])
-    return {
-        "run": {"name": name, "digest": run["digest"], "student": run["student"]},
-        "dataset": {
-            "name": dataset["name"],
-            "digest": dataset["digest"],
-            "same": dataset["digest"] == run["dataset"]["digest"],
-            "rows": {file: entry.get("rows") for file, entry in dataset["files"].items()},
-            "filters": list(dataset["filters"]),
-        },
-        "teachers": dataset["teachers"],
-        "decisions": dataset["decisions"],
-        "decided_at_training": run["decision"],
-        "obligations": run["obligations"],
-        "ledger": dataset["ledger"],
-    }

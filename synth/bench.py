@@ -66,7 +66,12 @@ class Bench:
         """The project's ledger; the caller closes it. Raises BadInput where it cannot be written:
         looking at it writes too, what a killed run had only noted down."""
         self._writable(create)
-        return Ledger.open(self.project.ledger, clock=self.clock, create=create)
+        ledger = Ledger.open(self.project.ledger, clock=self.clock, create=create)
+        if not ledger.size:
+            return ledger
+        from synth.retention import minded  # it needs all of this room
+
+        return minded(self, ledger)
 
     def _writable(self, create: bool) -> None:
         ledger = self.project.ledger

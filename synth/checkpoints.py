@@ -7,6 +7,7 @@ cannot change it (a colleague, a git server). The signing key lies in `keys/`, n
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from policy.keys import SigningKey, load_key, new_key, sign_note
@@ -31,12 +32,32 @@ def checkpoint(ledger: Ledger, home: Path) -> str:
         ledger.passing(Point.BEFORE_NOTE)
         partial.replace(path)
         ledger.passing(Point.AFTER_NOTE)
+    ledger.keep_note(ledger.size, note)
     return note
 
 
 def notes(home: Path) -> list[str]:
     """Every checkpoint that was written, oldest first."""
-    return [path.read_text(encoding="utf-8") for path in sorted((home / NOTES).glob("*.note"))]
+    return [
+        path.read_text(encoding="utf-8", errors="replace")
+        for path in sorted((home / NOTES).glob("*.note"))
+    ]
+
+
+def missing_notes(ledger: Ledger, home: Path) -> Iterator[tuple[str, str]]:
+    """(file, what is wrong) of each checkpoint that was made and is not there as it was made. One
+    that the ledger does not know was written just before a kill."""
+    for size, note in ledger.rows("SELECT size, note FROM signed ORDER BY size"):
+        path = home / NOTES / f"{size:010d}.note"
+        if not path.is_file():
+            yield path.name, "is missing"
+        elif path.read_bytes() != note.encode():
+            yield path.name, "is altered: the ledger remembers another"
+    for path in sorted((home / NOTES).glob("*.note")):
+        lines = path.read_bytes().split(b"\n")
+        size = lines[1].decode("utf-8", "replace") if len(lines) > 1 else ""
+        if path.stem != size.rjust(10, "0"):
+            yield path.name, "is not named after the size that it signs"
 
 
 def public_key(home: Path) -> str:

@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from synth.cli_audit import audit
 from synth.cli_batch import batch
 from synth.cli_publish import publish
+from synth.cli_takedown import erase, keys, takedown
 from synth.cli_terms import decide, terms
+from synth.cli_verify import verify
 from synth.emit import emit, events_option, json_option, one_output, project_options
 
 if TYPE_CHECKING:
@@ -220,65 +223,8 @@ def card(project: Path, overrides: tuple[str, ...], run_name: str) -> None:
     click.echo((folder / "README.md").read_text(encoding="utf-8"), nl=False)
 
 
-@cli.command()
-@project_options
-@click.option("--row", default="", help="Lineage of this prompt's rows.")
-@click.option("--run", "run_name", default="", help="Lineage of this run's student.")
-@click.option("--terms", "by_terms", is_flag=True, help="Which rows under which pin of the terms.")
-@json_option
-def audit(
-    project: Path,
-    overrides: tuple[str, ...],
-    row: str,
-    run_name: str,
-    by_terms: bool,
-    as_json: bool,
-) -> None:
-    """Walk from a row or a student back to the request, the terms and the decision."""
-    from synth.audit import lineage_of_row, lineage_of_run, rows_by_terms
-    from synth.screens import by_terms_screen, row_screen, run_screen
-
-    bench = bench_of(project, overrides)
-    if by_terms:
-        with bench.open() as ledger:
-            groups = rows_by_terms(ledger, bench.register, bench.today)
-        emit(groups) if as_json else click.echo(by_terms_screen(groups))
-        return
-    if row:
-        with bench.open() as ledger:
-            walk = lineage_of_row(ledger, row)
-        emit(walk) if as_json else click.echo(row_screen(walk))
-        return
-    name = run_name or next(iter(bench.project.sections.arms), "student")
-    found = lineage_of_run(bench.project.home, name)
-    emit(found) if as_json else click.echo(run_screen(found))
-
-
-@cli.command()
-@project_options
-@json_option
-def verify(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Re-hash everything: log, checkpoints, completions, datasets, weights. Exit 5 if not whole."""
-    from synth.audit import findings
-
-    bench = bench_of(project, overrides)
-    with bench.open() as ledger:
-        found = findings(ledger, bench.project.home)
-        size = ledger.size
-    if as_json:
-        emit([{"object": one.object, "problem": one.problem} for one in found])
-    else:
-        for one in found:
-            click.echo(f"{one.object}: {one.problem}")
-    if found:
-        click.echo(f"{len(found)} objects do not verify", err=True)
-        sys.exit(5)
-    click.echo(f"verified: {size} log entries, every dataset and run", err=True)
-
-
-cli.add_command(terms)
-cli.add_command(decide)
-cli.add_command(batch)
+for command in (audit, verify, takedown, erase, keys, terms, decide, batch):
+    cli.add_command(command)
 
 
 @cli.command()

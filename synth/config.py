@@ -63,6 +63,9 @@ class Teacher(Section):
     precision: Literal["as_shipped", "f32"] = "as_shipped"
     """`local`: serve the file as it is, or its exact float32 expansion (logprobs within 0.004 nat
     of a transformers forward pass, at about a quarter less speed)."""
+    run: str = ""
+    """The directory of the run, or of the published student, that answers here: one of ours, whose
+    takedown is then a takedown of what it taught."""
     slots: int = Field(default=4, ge=1, le=64)
     """`local`: requests decoded side by side."""
     context: int = Field(default=2048, ge=256)
@@ -292,6 +295,10 @@ class Dataset(Section):
     """Filters that a training row must pass."""
     keep: Literal["all", "first", "shortest"] = "all"
     """Of one prompt's passing answers: all of them, the first, or the shortest."""
+    retention: Literal["say", "erase"] = "say"
+    """What happens to answers past the terms' retention limit when a step opens the ledger."""
+    retention_days: int | None = Field(default=None, ge=0)
+    """A limit of one's own, in days, where it is shorter than the terms'."""
     label: str = ""
     """Known column whose values are counted in the coverage report."""
     split: Split = Field(default_factory=Split)

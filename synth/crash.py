@@ -42,6 +42,18 @@ class Point(StrEnum):
     """The signed checkpoint has its name."""
     BEFORE_CLOSE = "before_close"
     """DuckDB is about to move the write-ahead log into the file (its own CHECKPOINT)."""
+    AFTER_MARK = "after_mark"
+    """An erasure is marked as begun; the log knows nothing of it."""
+    BEFORE_FORGET = "before_forget"
+    """The log says what is erased; nothing is deleted."""
+    BEFORE_REWRITE = "before_rewrite"
+    """The rows are deleted; their blocks lie in the file."""
+    BEFORE_SWAP = "before_swap"
+    """The file without them is written beside it."""
+    AFTER_SWAP = "after_swap"
+    """The file without them has the ledger's name."""
+    BEFORE_UNMARK = "before_unmark"
+    """Every byte is gone; the mark is there."""
 
 
 Passing = Callable[[Point], None]

@@ -6,6 +6,7 @@ becomes one line with what to do.
 """
 
 import errno
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import duckdb
 
 from policy.errors import BadInput, LedgerBroken, SpiritSafeError
+from synth.crash import Passing, Point, pass_by
 
 HARDENED = """
 SET autoinstall_known_extensions=false; SET autoload_known_extensions=false;
@@ -24,6 +26,7 @@ SET enable_external_access=false; SET lock_configuration=true;
 
 NAME = "ledger"
 # A checkpoint writes the last group of rows anew, whole: of the usual 122,880 that takes 90 MB.
+# v1.5.0 is the file format: older programs still read it.
 _STORAGE = "STORAGE_VERSION 'v1.5.0', ROW_GROUP_SIZE 8192"
 
 
@@ -58,6 +61,51 @@ def beside(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
 
 def _quoted(path: Path) -> str:
     return "'" + str(path).replace("'", "''") + "'"
+
+
+_FILES = ("", ".wal", ".wal.checkpoint", ".wal.recovery")  # what DuckDB keeps of one database
+
+
+def rewrite(path: Path, passing: Passing = pass_by) -> None:
+    """Copy what the ledger holds into a new file under its name, so that deleted blocks go too.
+
+    The old file stays open, and so locked, until the new one has the name. Raises LedgerBroken
+    where another process holds it, or where a log lies beside it that is not in it yet.
+    """
+    beside = path.with_name(f"{path.name}.rewritten")
+    for left in (beside, beside.with_name(f"{beside.name}.wal")):
+        left.unlink(missing_ok=True)
+    passing(Point.BEFORE_REWRITE)
+    if path.with_name(f"{path.name}.wal").exists():
+        raise LedgerBroken("its write-ahead log is not in it yet", where=path.name, fix="run again")
+    old, new = (str(one).replace("'", "''") for one in (path, beside))
+    with duckdb.connect(":memory:", config={"threads": 1}) as connection:
+        allowed = [f"'{one}{end}'" for one in (old, new) for end in _FILES]
+        connection.execute(f"SET allowed_paths=[{', '.join(allowed)}]")
+        connection.execute(HARDENED)
+        try:
+            connection.execute(f"ATTACH '{old}' AS old (READ_ONLY)")
+            connection.execute(f"ATTACH '{new}' AS new ({_STORAGE})")
+            connection.execute("COPY FROM DATABASE old TO new")
+            connection.execute("CHECKPOINT new")
+            connection.execute("DETACH new")
+        except duckdb.Error as error:
+            raise _open_error(error, path) from error
+        _swap(beside, path, passing)
+
+
+def _swap(beside: Path, path: Path, passing: Passing) -> None:
+    beside.chmod(0o600)
+    for name in (beside, beside.parent):
+        handle = os.open(name, os.O_RDONLY)
+        os.fsync(handle)
+        os.close(handle)
+    passing(Point.BEFORE_SWAP)
+    os.replace(beside, path)
+    handle = os.open(path.parent, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)
+    passing(Point.AFTER_SWAP)
 
 
 def damaged(error: duckdb.Error, path: Path) -> LedgerBroken:
@@ -133,6 +181,7 @@ TYPES: dict[str, tuple[str, ...]] = {
     "verdict": (*("BIGINT", "VARCHAR", "VARCHAR", "VARCHAR", "BOOLEAN", "VARCHAR", "VARCHAR"),),
     "receipt": ("BIGINT", "VARCHAR", "VARCHAR", "VARCHAR", "VARCHAR", "BIGINT"),
     "job": ("BIGINT", "VARCHAR", "BIGINT", *("VARCHAR",) * 8, "BIGINT", "VARCHAR[]", "VARCHAR"),
+    "notice": ("BIGINT", *("VARCHAR",) * 5, "BIGINT", *("VARCHAR",) * 3),
 }
 """Column types by table, as in schema.sql: typed lists insert a group in one statement."""
 

@@ -66,18 +66,22 @@ def write_parquet(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def read_parquet(path: Path) -> list[dict[str, Any]]:
     """The rows of a split, in order. Raises BadInput for a file that is no such split."""
+    return [dict(zip(COLUMNS, row, strict=True)) for row in read_columns(path, tuple(COLUMNS))]
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Some columns of a split, in order. Raises BadInput for a file that is no such split."""
     with duckdb.connect(":memory:", config={"threads": "1"}) as connection:
         connection.execute(f"SET allowed_directories=['{_quoted(path.parent)}']")
         connection.execute("SET enable_external_access=false")
         try:
             source = f"FROM read_parquet('{_quoted(path)}')"
-            found = connection.execute(f"SELECT {', '.join(COLUMNS)} {source}").fetchall()
+            return connection.execute(f"SELECT {', '.join(columns)} {source}").fetchall()
         except duckdb.Error as error:
             line = str(error).splitlines()[0]
             raise BadInput(
                 f"cannot be read: {line}", where=str(path), fix="freeze it again"
             ) from None
-    return [dict(zip(COLUMNS, row, strict=True)) for row in found]
 
 
 def _quoted(path: Path) -> str:

@@ -74,6 +74,8 @@ class Order:
     """What was served, in words for the card."""
     created: str
     checkpoint: str
+    teacher_run: str = ""
+    """The manifest of the run that taught, where the teacher is a student of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,6 +355,7 @@ def _teachers(order: Order, rows: Sequence[dict[str, Any]]) -> list[dict[str, An
         {
             "offering": offering,
             "model": order.teacher.model,
+            **({"run": order.teacher_run} if order.teacher_run else {}),
             "features": list(order.teacher.features),
             "served_models": sorted(name for name in served if name),
             "terms_pin": pin,

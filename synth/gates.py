@@ -21,6 +21,8 @@ from policy.rows import Origin, decide_then_and_now
 from policy.terms import Level
 from policy.use import Given
 from synth.bench import Bench
+from synth.checkpoints import checkpoint
+from synth.takedown import refuse_unclean, states_at, states_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ def _group(bench: Bench, teacher: dict[str, Any], given: Given) -> Group:
 
 def dataset_permit(bench: Bench, folder: Path, action: Action) -> Permit:
     """The permit for a use of a dataset. Raises PolicyDenied with every blocking group."""
+    look_and_sign(bench, folder, action)
     groups = groups_of(bench, folder, str(action))
     if not groups:
         raise BadInput("it has no row of a teacher", where=str(folder), fix="freeze it again")
@@ -86,6 +89,20 @@ def dataset_permit(bench: Bench, folder: Path, action: Action) -> Permit:
             decision=joined,
         )
     return require(joined, action)
+
+
+def look_and_sign(bench: Bench, folder: Path, action: Action) -> None:
+    """Before a dataset or a run is used: sign the log, and refuse what a takedown reached.
+
+    Without the ledger, on another machine, the states that were written beside it count.
+    """
+    home = bench.project.home
+    states = states_at(home)
+    if bench.project.ledger.exists():
+        with bench.open() as ledger:
+            states = states_of(ledger)
+            checkpoint(ledger, home)
+    refuse_unclean(states, folder, str(action))
 
 
 def _listed(blocking: Sequence[Group]) -> str:

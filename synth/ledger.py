@@ -30,7 +30,8 @@ from synth.crash import Passing, Point, pass_by
 from synth.database import DAMAGE, beside, connect, damaged, write_error
 from synth.head import Head, check_root, check_size, head_path, read_head, sync_folder
 from synth.journal import Batch, Journal
-from synth.merging import merge, squeeze
+from synth.merging import forget, merge, squeeze
+from synth.migrations import migrate
 from synth.opening import check_version, create, restored, unmerged
 from synth.rows import DecisionRow, Row, entry
 
@@ -163,6 +164,26 @@ class Ledger:
                 self._insert([batch])
                 self._committed(batch)
             return list(range(batch.first, batch.size)) if batch else []
+
+    def keep_note(self, size: int, note: str) -> None:
+        """Remember a signed checkpoint, so that a lost file is missed. No entry of the log: signing
+        must not change what is signed."""
+        with self._using, self._writing:
+            self._merge()
+            try:
+                self._connection.execute("INSERT OR IGNORE INTO signed VALUES (?, ?)", [size, note])
+            except duckdb.Error as error:
+                raise write_error(error, self.path) from error
+
+    def forget(self, erased: str) -> None:
+        """Delete the content, the salts and the requests of attempts; `erased` is a query of ours
+        that names them. Their entries stay. Raises SpiritSafeError."""
+        with self._using, self._writing:
+            self._merge()
+            try:
+                forget(self._connection, erased)
+            except duckdb.Error as error:
+                raise write_error(error, self.path) from error
 
     async def drained(self) -> None:
         """Wait until nothing is pending."""
@@ -336,7 +357,7 @@ class Ledger:
         if fresh:
             check_size(self.path, self._frontier.size, read_head(self.path))
             create(self._connection)
-        check_version(self.path, self.one("SELECT value FROM meta WHERE name = 'schema'")[0])
+        check_version(self.path, migrate(self._connection))
         last = self.rows("SELECT size, frontier FROM batch ORDER BY size DESC LIMIT 1")
         if last:
             self._frontier = restored(self.path, last[0][1])
@@ -384,10 +405,13 @@ def unpack(data: bytes) -> bytes:
     return content
 
 
-def record_decision(ledger: Ledger, digest: str, body: str) -> None:
-    """Keep a decision once; the same decision again adds nothing."""
+def record_decision(ledger: Ledger, digest: str, body: str, beside: Sequence[Row] = ()) -> None:
+    """Keep a decision once, with what was met beside it, in one commit; the same again adds
+    nothing."""
+    rows = list(beside)
     if not ledger.rows("SELECT 1 FROM decision WHERE digest = ?", [digest]):
-        ledger.append_all([DecisionRow(digest=digest, at=ledger.now(), body=body)])
+        rows.insert(0, DecisionRow(digest=digest, at=ledger.now(), body=body))
+    ledger.append_all(rows)
 
 
 def spent_nano(ledger: Ledger) -> int:

@@ -7,7 +7,7 @@ that grew with every request; looking once a helping for what is there already t
 """
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import duckdb
@@ -32,18 +32,37 @@ def merge(
         for table, rows in batch.tables.items():
             tables.setdefault(table, []).extend(rows)
     _only_new(connection, tables)
-    try:
-        connection.execute("BEGIN")
+    with _transaction(connection):
         for table, rows in tables.items():
             if rows:
                 insert(connection, table, rows)
         passing(Point.BEFORE_MERGE)
+    passing(Point.AFTER_MERGE)
+
+
+def forget(connection: duckdb.DuckDBPyConnection, erased: str) -> None:
+    """Delete the content, the salts and the requests of the attempts that the query `erased` names.
+    Raises duckdb.Error."""
+    keys = f"SELECT a.key FROM ({erased}) e JOIN attempt a ON a.id = e.attempt"  # noqa: S608
+    with _transaction(connection):
+        connection.execute(f"DELETE FROM request WHERE key IN ({keys})")  # noqa: S608
+        for table in ("completion", "raw"):
+            connection.execute(
+                f"DELETE FROM {table} WHERE attempt IN (SELECT attempt FROM ({erased}))"  # noqa: S608
+            )
+    connection.execute("CHECKPOINT")
+
+
+@contextlib.contextmanager
+def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    try:
+        connection.execute("BEGIN")
+        yield
         connection.execute("COMMIT")
     except duckdb.Error:
         with contextlib.suppress(duckdb.Error):  # a full disk invalidates the handle
             connection.execute("ROLLBACK")
         raise
-    passing(Point.AFTER_MERGE)
 
 
 def squeeze(connection: duckdb.DuckDBPyConnection) -> None:

@@ -16,7 +16,8 @@ from policy.errors import BadInput, LedgerBroken
 from policy.log import Frontier
 from synth.journal import Batch, Journal
 
-SCHEMA_VERSION = "4"
+SCHEMA_VERSION = "5"
+FIRST_SCHEMA = "3"  # what schema.sql makes; synth/migrations.py does the rest
 
 
 def create(connection: duckdb.DuckDBPyConnection) -> None:
@@ -25,7 +26,7 @@ def create(connection: duckdb.DuckDBPyConnection) -> None:
     origin = "spiritsafe.local/" + os.urandom(8).hex()
     connection.execute("BEGIN")
     connection.execute(script)
-    connection.execute("INSERT INTO meta VALUES ('schema', ?)", [SCHEMA_VERSION])
+    connection.execute("INSERT INTO meta VALUES ('schema', ?)", [FIRST_SCHEMA])
     connection.execute("INSERT INTO meta VALUES ('origin', ?)", [origin])
     connection.execute("COMMIT")
     connection.execute("CHECKPOINT")  # its name outlives a lost write-ahead log

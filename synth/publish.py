@@ -21,7 +21,7 @@ from policy.permit import Action, Permit, require
 from policy.publishing import Leaving, publishing_problems
 from policy.verify import verify_run
 from synth.bench import Bench
-from synth.gates import groups_of
+from synth.gates import groups_of, look_and_sign
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
@@ -50,6 +50,8 @@ def publish(bench: Bench, parcel: Parcel) -> Path:
         raise VerificationFailed(f"{found[0].problem}", where=found[0].object)
     manifest = read_manifest(folder)
     dataset = bench.project.datasets / str(manifest["dataset"]["name"])
+    for made in (dataset, folder):
+        look_and_sign(bench, made, Action.PUBLISH)
     groups = groups_of(bench, dataset, str(Action.PUBLISH), name=parcel.name)
     if not groups:
         raise BadInput("its dataset names no teacher", where=str(dataset), fix="freeze it again")

@@ -12,6 +12,7 @@ from functools import cached_property
 from policy.decide import Decision
 from policy.errors import BadInput, SpiritSafeError
 from policy.guardrails import Guardrails
+from policy.manifest import read_manifest
 from policy.terms import Level, Terms
 from synth.bench import Bench, cap_of, check_address, check_batch, price_for, prompts_of
 from synth.breaker import standing
@@ -22,6 +23,7 @@ from synth.prompts import Prompt
 from synth.proxy import Proxy, proxy_of
 from synth.reasoning import check_reasoning
 from synth.secrets import Key, key_for
+from synth.takedown import refuse_unclean, states_at
 
 _VERBS = {Level.NEEDS_ACK: "acknowledge", Level.NEEDS_PERMISSION: "permit"}
 
@@ -72,10 +74,23 @@ class Needs:
         yield lambda: check_reasoning(rails, use, teacher, terms)
         yield lambda: check_address(bench)
         yield lambda: check_batch(bench)
+        yield lambda: student_that_teaches(bench)
         yield lambda: cap_of(bench, self.price)
         yield lambda: check_prompts(rails, teacher.offering, terms, self.prompts)
         yield lambda: self.proxy
         yield lambda: self.key
+
+
+def student_that_teaches(bench: Bench) -> str:
+    """The digest of the run that answers, where the teacher is a student of ours. Raises
+    PolicyDenied where a takedown reached it, here or in the project that trained it."""
+    teacher = bench.project.sections.teacher
+    if not teacher.run:
+        return ""
+    folder = (bench.project.folder / teacher.run).resolve()
+    for home in {folder.parent.parent, bench.project.home}:
+        refuse_unclean(states_at(home), folder, "teaching")
+    return str(read_manifest(folder)["digest"])
 
 
 def missing(bench: Bench, ledger: Ledger | None) -> list[SpiritSafeError]:

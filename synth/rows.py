@@ -14,6 +14,7 @@ from typing import Any, ClassVar, TypeVar
 
 from policy.digest import canonical, commit, sha256
 from synth.jobs import JobRow, job_leaf
+from synth.notices import NoticeRow, notice_leaf
 from synth.wire import Call, Completion, TokenLogprobs
 
 Leaf = Mapping[str, Any]
@@ -123,7 +124,7 @@ class ReceiptRow:
         return (seq, self.of, self.name, self.digest, self.file, self.at)
 
 
-Row = DecisionRow | AttemptRow | OutcomeRow | VerdictRow | ReceiptRow | JobRow
+Row = DecisionRow | AttemptRow | OutcomeRow | VerdictRow | ReceiptRow | JobRow | NoticeRow
 
 
 Pack = Callable[[bytes], bytes]
@@ -151,6 +152,9 @@ def entry(row: Row, seq: int, pack: Pack) -> tuple[Leaf, Tables]:
         case JobRow():
             job = row.values(seq)
             return job_leaf(job), [("job", job)]
+        case NoticeRow():
+            notice = row.values(seq)
+            return notice_leaf(notice), [("notice", notice)]
 
 
 def _outcome(row: OutcomeRow, seq: int, pack: Pack) -> tuple[Leaf, Tables]:

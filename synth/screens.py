@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from synth.audit import Walk
+from synth.audits.lineage import Walk
 from synth.ledger import Ledger, spent_nano
 from synth.pricing import dollars
 from synth.steps import Collected

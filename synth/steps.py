@@ -33,14 +33,16 @@ from synth.key_binding import Owner, bind_key, bindings_of, check_key
 from synth.ledger import Ledger, record_decision, spent_nano
 from synth.pacing import Budget
 from synth.plan import Plan, plan, sort_out
+from synth.policy_notes import policy_changes
 from synth.pricing import Price
 from synth.prompts import Prompt
 from synth.proxy import Proxy
 from synth.rates import InForce
-from synth.readiness import Needs
+from synth.readiness import Needs, student_that_teaches
 from synth.reasoning import asked_for
 from synth.secrets import Key
 from synth.stop import Stop
+from synth.taken import lawful, taken_out, without_rows
 from synth.teachers import ADAPTERS, local
 from synth.transport import open_client
 from synth.watch import Watch
@@ -120,11 +122,13 @@ async def collect_step(
 ) -> Collected:
     """Ask for everything that the ledger lacks; with `follow` only wait for these batches."""
     sections, home = bench.project.sections, bench.project.home
-    calls = plan(sections.teacher, sections.sampling, ready.prompts, ready.base)
+    prompts = taken_out(ledger, sections.teacher.offering, ready.prompts)
+    calls = plan(sections.teacher, sections.sampling, prompts, ready.base)
     work = sort_out(ledger, calls, sections.limits)
     decision = ready.permit.decision
     checkpoint(ledger, home)  # before the first row: a run killed at any instant still verifies
-    record_decision(ledger, decision.digest, decision.model_dump_json())
+    met = policy_changes(bench, ledger)
+    record_decision(ledger, decision.digest, decision.model_dump_json(), met)
     checkpoint(ledger, home)  # whatever happens next, the log so far is signed
     waiting = bool(open_jobs(ledger))
     if work.todo or waiting:
@@ -275,7 +279,8 @@ def filter_step(bench: Bench, ledger: Ledger) -> Filtered:
     """Every filter that a dataset of this project requires, over all that was collected."""
     sections = bench.project.sections
     prompts = prompts_of(bench)
-    rows = candidates(ledger, calls_of(bench, prompts), prompts, sections.sampling)
+    prompts = without_rows(ledger, prompts)
+    rows = lawful(ledger, candidates(ledger, calls_of(bench, prompts), prompts, sections.sampling))
     wanted = list(sections.dataset.require)
     for variant in sections.dataset.variants.values():
         wanted += variant.require
@@ -288,6 +293,7 @@ def freeze_step(bench: Bench, ledger: Ledger, filtered: Filtered) -> dict[str, F
     permit = permit_for(bench, Action.FREEZE)
     project, sections = bench.project, bench.project.sections
     variants = {project.name: Variant(), **sections.dataset.variants}
+    ledger.append_all(policy_changes(bench, ledger))
     note = checkpoint(ledger, project.home)
     frozen = {}
     for name, variant in variants.items():
@@ -319,6 +325,7 @@ def order_of(
         weights=weights_in_words(bench),
         created=bench.today.isoformat(),
         checkpoint=note,
+        teacher_run=student_that_teaches(bench),
     )
 
 

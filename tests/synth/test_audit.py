@@ -9,13 +9,14 @@ import duckdb
 import pytest
 
 from policy.errors import BadInput, LedgerBroken
-from synth.audit import findings, lineage_of_row
+from synth.audit import findings
+from synth.audits.lineage import lineage_of_row
 from synth.steps import filter_step, freeze_step
 from tests import fake_teacher as fake
 from tests.batch_servers import BatchServer
 from tests.command import spiritsafe
 from tests.fake_teacher import FakeTeacher
-from tests.synth.parts import PRICED, ask, bench_of, opened, project
+from tests.synth.parts import PRICED, ask, asked, bench_of, opened, project
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,8 @@ def test_a_whole_project_verifies(whole: Path) -> None:
         ("UPDATE completion SET text = replace(text, 'short', 'shorT')", "completion "),
         ("UPDATE raw SET headers = replace(headers, '\"r\"', '\"s\"')", "raw reply of "),
         ("UPDATE raw SET body = from_hex(replace(hex(body), '0', '1'))", "raw reply of "),
-        ("UPDATE attempt SET model = 'smollm2-135n' WHERE seq = 1", "leaf 1 is altered"),
+        ("UPDATE attempt SET model = 'smollm2-135n' WHERE seq = (SELECT min(seq) FROM attempt)",
+         "is altered"),
         ("UPDATE outcome SET cost_nano = 1 WHERE class = 'unknown'", "is altered"),
         ("UPDATE verdict SET keep = NOT keep", "is altered"),
         ("UPDATE decision SET body = replace(body, 'ALLOW', 'ALLOX')", "leaf 0 is altered"),
@@ -102,7 +104,7 @@ def test_a_changed_row_is_named(home: Path, sql: str, named: str) -> None:
 
 
 TABLES = ("meta", "leaf", "batch", "decision", "request", "attempt", "outcome", "completion", "raw",
-          "verdict", "receipt", "job")  # fmt: skip
+          "verdict", "receipt", "job", "notice", "signed")  # fmt: skip
 
 
 def columns(home: Path) -> list[tuple[str, str, str]]:
@@ -138,12 +140,13 @@ def test_a_leaf_that_was_hashed_anew_does_not_match_the_signed_root(home: Path) 
     from policy.log import leaf_body, leaf_hash
     from synth.rows import attempt_leaf
 
-    spoil(home, "UPDATE attempt SET model = 'another' WHERE seq = 1")
+    seq = asked(home / "project.toml", "SELECT min(seq) FROM attempt")[0][0]
+    spoil(home, f"UPDATE attempt SET model = 'another' WHERE seq = {seq}")
     with raw_access(home) as connection:
-        row = connection.execute("SELECT * FROM attempt WHERE seq = 1").fetchone()
+        row = connection.execute("SELECT * FROM attempt WHERE seq = ?", [seq]).fetchone()
         assert row is not None
-        forged = leaf_hash(leaf_body("attempt", 1, attempt_leaf(row)))
-        connection.execute("UPDATE leaf SET hash = ? WHERE seq = 1", [forged])
+        forged = leaf_hash(leaf_body("attempt", seq, attempt_leaf(row)))
+        connection.execute("UPDATE leaf SET hash = ? WHERE seq = ?", [forged, seq])
     assert any("checkpoint" in one for one in found(home))
 
 

@@ -1,0 +1,1 @@
+"""The auditor's questions: each a function of the ledger and the manifests, with one table."""
