@@ -28,6 +28,7 @@ from policy.verify import (
 )
 from synth.breaker import CLEARANCE, FOLDER, KEY
 from synth.checkpoints import notes, public_key
+from synth.imported import import_leaf
 from synth.jobs import job_leaf
 from synth.ledger import Ledger, unpack
 from synth.plan import request_key
@@ -105,6 +106,8 @@ def _fields(ledger: Ledger) -> dict[int, Any]:
         found[row[0]] = receipt_leaf(row)
     for row in ledger.each("SELECT * FROM job"):
         found[row[0]] = job_leaf(row)
+    for row in ledger.each("SELECT * FROM imported"):
+        found[row[0]] = import_leaf(row)
     return found
 
 
@@ -112,7 +115,7 @@ def _contents(ledger: Ledger) -> Iterator[Finding]:
     """Completions and raw bodies against the commitments in their outcome's leaf."""
     for attempt, content, commitment, salt, headers, raw in ledger.each(
         "SELECT o.attempt, o.content_commit, o.raw_commit, r.salt, r.headers, r.body"
-        " FROM outcome o LEFT JOIN raw r ON r.attempt = o.attempt"
+        " FROM settled o LEFT JOIN raw r ON r.attempt = o.attempt"
     ):
         if salt is None:
             yield Finding(f"raw reply of {attempt}", "is missing")
@@ -140,7 +143,7 @@ def _requests(ledger: Ledger) -> Iterator[Finding]:
     """Each stored body against the key that names it."""
     for key, base, path, body, sample in ledger.each(
         "SELECT DISTINCT r.key, r.base, r.path, r.body, a.sample"
-        " FROM request r JOIN attempt a ON a.key = r.key"
+        " FROM request r JOIN asked a ON a.key = r.key"
     ):
         name = f"request {key[:19]}"
         try:
@@ -153,21 +156,26 @@ def _requests(ledger: Ledger) -> Iterator[Finding]:
 
 def _orphans(ledger: Ledger) -> Iterator[Finding]:
     """Rows that no leaf of the log knows."""
-    for table in ("decision", "attempt", "outcome", "verdict", "receipt", "job"):
+    for table in ("decision", "attempt", "outcome", "verdict", "receipt", "job", "imported"):
         for (seq,) in ledger.each(
             f"SELECT DISTINCT seq FROM {table} ANTI JOIN leaf USING (seq) ORDER BY seq"  # noqa: S608
         ):
             yield Finding(f"{table} {seq}", "is in no entry of the log")
     for (name,) in ledger.each(
-        "SELECT attempt FROM completion c JOIN attempt a ON a.id = c.attempt WHERE a.key <> c.key"
+        "SELECT attempt FROM completion c JOIN asked a ON a.id = c.attempt WHERE a.key <> c.key"
     ):
         yield Finding(f"completion {name}", "answers another request than its attempt made")
-    for table, other in (("completion", "outcome"), ("attempt", "request")):
-        column = "attempt" if table == "completion" else "key"
+    for table, other, column, lack in (
+        ("completion", "settled", "attempt", "outcome"),
+        ("attempt", "request", "key", "request"),
+        ("imported", "request", "key", "request"),
+        ("imported", "completion", "id", "completion"),
+    ):
+        joined = "o.attempt = t.id" if column == "id" else f"o.{column} = t.{column}"
         for (name,) in ledger.each(
-            f"SELECT DISTINCT {column} FROM {table} ANTI JOIN {other} USING ({column})"  # noqa: S608
+            f"SELECT DISTINCT t.{column} FROM {table} t ANTI JOIN {other} o ON {joined}"  # noqa: S608
         ):
-            yield Finding(f"{table} {name}", f"has no {other}")
+            yield Finding(f"{table} {name}", f"has no {lack}")
 
 
 def _receipts(ledger: Ledger, home: Path) -> Iterator[Finding]:
@@ -211,8 +219,11 @@ def lineage_of_row(ledger: Ledger, prompt_id: str) -> Walk:
     """Everything that is known of one prompt: attempts, outcomes, completions, verdicts, terms."""
     attempts = ledger.rows(
         "SELECT seq, id, key, at_ms, sample, split, offering, model, decision, terms_pin, class,"
-        " kind, message, committed_nano FROM state WHERE prompt_id = ? ORDER BY seq",
-        [prompt_id],
+        " kind, message, committed_nano FROM state WHERE prompt_id = ?"
+        " UNION ALL SELECT seq, id, key, collected_ms, 0, '', offering, model, decision, terms_pin,"
+        " 'imported', 'from ' || name || ', ' || place || ', on the word of ' || declared_by, '', 0"
+        " FROM imported WHERE prompt_id = ? ORDER BY seq",
+        [prompt_id, prompt_id],
     )
     if not attempts:
         raise BadInput(

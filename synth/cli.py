@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from synth.cli_exports import export
+from synth.cli_imports import import_
 from synth.cli_terms import folder_option, terms
 from synth.emit import emit, events_option, json_option, one_output
 
@@ -291,6 +292,7 @@ def verify(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
 
 cli.add_command(terms)
 cli.add_command(export)
+cli.add_command(import_)
 
 
 @cli.command()

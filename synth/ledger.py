@@ -36,7 +36,7 @@ from synth.rows import DecisionRow, Row, entry
 LINGER = 0.002  # seconds that a commit waits for company: one fsync then serves many attempts
 MERGE_ROWS, MERGE_BYTES = 4000, 16 * 2**20  # what DuckDB takes at a time
 MERGE_LAG = 4  # helpings that it may be behind before commits wait for it
-SCHEMA_VERSION = "3"
+SCHEMA_VERSION = "4"
 
 Waiting = tuple[Row, asyncio.Future[int]]
 

@@ -1,4 +1,4 @@
--- The ledger, version 2. Rows are only ever inserted; the state of a request is a view.
+-- The ledger, version 4. Rows are only ever inserted; the state of a request is a view.
 -- Every row that matters for an audit carries `seq`, its place in the Merkle log. Only what the
 -- promises hang on is UNIQUE: an index costs more than the row that it watches.
 
@@ -124,6 +124,37 @@ CREATE TABLE job (             -- one row a change of a batch's state; the newes
     attempts    VARCHAR[] NOT NULL,  -- in the row that intends it
     note        VARCHAR NOT NULL
 );
+
+CREATE TABLE imported (        -- an answer that came from outside: no attempt of ours, never billed
+    seq               BIGINT NOT NULL,
+    id                VARCHAR NOT NULL UNIQUE,
+    key               VARCHAR NOT NULL,
+    at_ms             BIGINT NOT NULL,   -- when it was brought in
+    collected_ms      BIGINT NOT NULL,   -- when it was made, by the file or by who declared it
+    prompt_id         VARCHAR NOT NULL,
+    offering          VARCHAR NOT NULL,
+    model             VARCHAR NOT NULL,
+    served_model      VARCHAR NOT NULL,
+    features          VARCHAR NOT NULL,
+    decision          VARCHAR NOT NULL,
+    terms_pin         VARCHAR NOT NULL,
+    file              VARCHAR NOT NULL,  -- SHA-256 of the file
+    name              VARCHAR NOT NULL,
+    format            VARCHAR NOT NULL,
+    place             VARCHAR NOT NULL,  -- line or row in it
+    declared_by       VARCHAR NOT NULL,
+    prompt_tokens     BIGINT NOT NULL,
+    completion_tokens BIGINT NOT NULL,
+    content_commit    VARCHAR NOT NULL,
+    raw_commit        VARCHAR NOT NULL
+);
+
+CREATE VIEW asked AS           -- every stored request with the sample that its key holds
+SELECT id, key, sample FROM attempt UNION ALL SELECT id, key, 0 FROM imported;
+
+CREATE VIEW settled AS         -- everything that has stored bytes
+SELECT attempt, content_commit, raw_commit FROM outcome
+UNION ALL SELECT id, content_commit, raw_commit FROM imported;
 
 CREATE VIEW newest_job AS
 SELECT * FROM job QUALIFY row_number() OVER (PARTITION BY id ORDER BY seq DESC) = 1;

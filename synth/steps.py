@@ -37,6 +37,7 @@ from synth.filters import Candidate
 from synth.filters.apply import Found, apply, candidates
 from synth.freeze import Frozen, Order, coverage_of, freeze
 from synth.guard import Guard, check_prompts, check_use, rails_folder, rails_of
+from synth.imports.rows import Imported, imported_rows
 from synth.key_binding import Owner, bind_key, bindings_of, check_key
 from synth.ledger import Ledger, record_decision, spent_nano
 from synth.pacing import Budget
@@ -413,6 +414,8 @@ class Filtered:
     prompts: list[Prompt]
     rows: list[Candidate]
     found: Found
+    imported: Mapping[str, Imported] = field(default_factory=dict)
+    """Of the candidates, those that came from outside."""
 
 
 def filter_step(bench: Bench, ledger: Ledger) -> Filtered:
@@ -423,8 +426,10 @@ def filter_step(bench: Bench, ledger: Ledger) -> Filtered:
     wanted = list(sections.dataset.require)
     for variant in sections.dataset.variants.values():
         wanted += variant.require
+    outside = imported_rows(ledger, sections.prompts, sections.dataset)
+    prompts, rows = [*prompts, *outside.prompts], [*rows, *outside.candidates]
     found = apply(ledger, rows, sections.filters, wanted)
-    return Filtered(prompts, rows, found)
+    return Filtered(prompts, rows, found, outside.imported)
 
 
 def freeze_step(bench: Bench, ledger: Ledger, filtered: Filtered) -> dict[str, Frozen]:
@@ -463,6 +468,7 @@ def order_of(
         weights=weights_in_words(bench),
         created=bench.today.isoformat(),
         checkpoint=note,
+        imported=filtered.imported,
     )
 
 
