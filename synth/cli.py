@@ -18,6 +18,8 @@ import click
 
 from synth.cli_audit import audit
 from synth.cli_batch import batch
+from synth.cli_exports import export
+from synth.cli_imports import import_
 from synth.cli_publish import publish
 from synth.cli_takedown import erase, keys, takedown
 from synth.cli_terms import decide, terms
@@ -223,7 +225,10 @@ def card(project: Path, overrides: tuple[str, ...], run_name: str) -> None:
     click.echo((folder / "README.md").read_text(encoding="utf-8"), nl=False)
 
 
-for command in (audit, verify, takedown, erase, keys, terms, decide, batch):
+for command in (
+    *(audit, verify, takedown, erase, keys, terms, decide, batch),
+    *(export, import_),
+):
     cli.add_command(command)
 
 

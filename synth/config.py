@@ -303,5 +303,7 @@ class Dataset(Section):
     """Known column whose values are counted in the coverage report."""
     split: Split = Field(default_factory=Split)
     """Held-out shares."""
+    imported: bool = True
+    """Whether rows that `spiritsafe import` brought into the ledger are candidates too."""
     variants: dict[Name, Variant] = Field(default_factory=dict)
     """Further datasets by name."""

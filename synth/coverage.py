@@ -17,11 +17,12 @@ def coverage(
     """Per value of the label column: prompts asked, answers, kept rows and prompts with one."""
     if not label:
         return []
-    named = {p.id: p.fields.get(label, "") for p in prompts if p.split == "train"}
+    named = {p.id: p.fields.get(label, "") for p in prompts if p.split == "train" and p.fields}
     asked = Counter(named.values())
     answers = Counter(named[c.prompt_id] for c in candidates if c.prompt_id in named)
-    rows = Counter(named[row["id"]] for row in kept)
-    with_one = Counter(named[one] for one in {row["id"] for row in kept})
+    ours = [row["id"] for row in kept if row["id"] in named]  # what was imported has no columns
+    rows = Counter(named[one] for one in ours)
+    with_one = Counter(named[one] for one in set(ours))
     return [
         {
             "label": name,

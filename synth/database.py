@@ -180,6 +180,11 @@ TYPES: dict[str, tuple[str, ...]] = {
     "raw": ("VARCHAR", "BLOB", "VARCHAR", "BLOB"),
     "verdict": (*("BIGINT", "VARCHAR", "VARCHAR", "VARCHAR", "BOOLEAN", "VARCHAR", "VARCHAR"),),
     "receipt": ("BIGINT", "VARCHAR", "VARCHAR", "VARCHAR", "VARCHAR", "BIGINT"),
+    "imported": (
+        *("BIGINT", "VARCHAR", "VARCHAR", "BIGINT", "BIGINT"),
+        *("VARCHAR",) * 12,
+        *("BIGINT", "BIGINT", "VARCHAR", "VARCHAR"),
+    ),
     "job": ("BIGINT", "VARCHAR", "BIGINT", *("VARCHAR",) * 8, "BIGINT", "VARCHAR[]", "VARCHAR"),
     "notice": ("BIGINT", *("VARCHAR",) * 5, "BIGINT", *("VARCHAR",) * 3),
 }

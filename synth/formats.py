@@ -25,6 +25,7 @@ COLUMNS: dict[str, str] = {
     "served_model": "VARCHAR",
     "terms_pin": "VARCHAR",
     "decision": "VARCHAR",
+    "origin": "VARCHAR",
     "at_ms": "BIGINT",
     "prompt_tokens": "INTEGER",
     "completion_tokens": "INTEGER",
@@ -86,3 +87,17 @@ def read_columns(path: Path, columns: Sequence[str]) -> list[tuple[Any, ...]]:
 
 def _quoted(path: Path) -> str:
     return str(path).replace("'", "''")
+
+
+def read_any_parquet(path: Path) -> list[dict[str, Any]]:
+    """The rows of anybody's Parquet file. Raises BadInput for a file that is none."""
+    with duckdb.connect(":memory:", config={"threads": "1"}) as connection:
+        connection.execute(f"SET allowed_directories=['{_quoted(path.parent)}']")
+        connection.execute("SET enable_external_access=false")
+        try:
+            found = connection.execute(f"SELECT * FROM read_parquet('{_quoted(path)}')")  # noqa: S608
+            names = [column[0] for column in found.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+        except duckdb.Error as error:
+            line = str(error).splitlines()[0]
+            raise BadInput(f"cannot be read: {line}", where=str(path)) from None

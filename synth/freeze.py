@@ -16,7 +16,7 @@ import os
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from synth.coverage import coverage
 from synth.filters import Candidate
 from synth.filters.apply import Found, fingerprint
 from synth.formats import write_parquet
+from synth.imports.rows import Imported
 from synth.ledger import Ledger
 from synth.prompts import Prompt
 from synth.rows import ReceiptRow, unpacked
@@ -49,6 +50,10 @@ _SOURCE = """
 SELECT c.attempt, a.key, o.seq, a.offering, o.served_model, a.terms_pin, a.decision,
        o.prompt_tokens, o.completion_tokens, a.at_ms, c.signal
 FROM completion c JOIN attempt a ON a.id = c.attempt JOIN outcome o ON o.attempt = c.attempt
+UNION ALL
+SELECT c.attempt, i.key, i.seq, i.offering, i.served_model, i.terms_pin, i.decision,
+       i.prompt_tokens, i.completion_tokens, i.collected_ms, c.signal
+FROM completion c JOIN imported i ON i.id = c.attempt
 """
 
 
@@ -76,6 +81,8 @@ class Order:
     checkpoint: str
     teacher_run: str = ""
     """The manifest of the run that taught, where the teacher is a student of ours."""
+    imported: Mapping[str, Imported] = field(default_factory=dict)
+    """By attempt, what is known of the answers that came from outside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +177,7 @@ def _set_aside(target: Path) -> None:
 def _rows(order: Order, split: str) -> list[dict[str, Any]]:
     prompts = [prompt for prompt in order.prompts if prompt.split == split]
     if order.variant.source == "known" and split != "test":
-        return [_known_row(order, prompt) for prompt in prompts]
+        return [_known_row(order, prompt) for prompt in prompts if prompt.fields]
     stored = _stored(order, split)
     by_prompt: dict[str, list[Candidate]] = defaultdict(list)
     for candidate in order.candidates:
@@ -181,9 +188,12 @@ def _rows(order: Order, split: str) -> list[dict[str, Any]]:
         chosen = sorted(by_prompt[prompt.id], key=lambda c: c.sample)
         if split == "test":
             chosen = [c for c in chosen if c.sample == 0][:1]
-            rows += [_row(prompt, c, stored[c.attempt]) for c in chosen] or [_unanswered(prompt)]
+            rows += [_row(prompt, c, stored[c.attempt], order) for c in chosen] or [
+                _unanswered(prompt)
+            ]
         else:
-            rows += [_row(prompt, c, stored[c.attempt]) for c in _kept(chosen, order.dataset)]
+            kept = _kept(chosen, order.dataset)
+            rows += [_row(prompt, c, stored[c.attempt], order) for c in kept]
     return rows
 
 
@@ -206,10 +216,13 @@ def _stored(order: Order, split: str) -> dict[str, tuple[Any, ...]]:
     return {row[0]: row[1:] for row in order.ledger.each(_SOURCE) if row[0] in wanted}
 
 
-def _row(prompt: Prompt, candidate: Candidate, stored: tuple[Any, ...]) -> dict[str, Any]:
+def _row(
+    prompt: Prompt, candidate: Candidate, stored: tuple[Any, ...], order: Order
+) -> dict[str, Any]:
     key, leaf, offering, served, pin, decision, asked, answered, at, packed = stored
     signal = unpacked(bytes(packed))
     usable = spells(signal, candidate.text)
+    imported = order.imported.get(candidate.attempt)
     return {
         **_empty(prompt),
         "sample": candidate.sample,
@@ -221,6 +234,7 @@ def _row(prompt: Prompt, candidate: Candidate, stored: tuple[Any, ...]) -> dict[
         "served_model": served,
         "terms_pin": pin,
         "decision": decision,
+        "origin": imported.origin if imported else "",
         "at_ms": at,
         "prompt_tokens": asked,
         "completion_tokens": answered,
@@ -263,7 +277,7 @@ def _unanswered(prompt: Prompt) -> dict[str, Any]:
 
 def _empty(prompt: Prompt) -> dict[str, Any]:
     lists = ("token_ids", "token_bytes", "token_logprobs", "top_ids", "top_bytes", "top_logprobs")
-    texts = ("key", "offering", "served_model", "terms_pin", "decision")
+    texts = ("key", "offering", "served_model", "terms_pin", "decision", "origin")
     return {
         "id": prompt.id,
         "sample": 0,
@@ -339,31 +353,52 @@ def _unbiased(order: Order) -> bool:
         sampling.temperature == 1.0
         and sampling.top_p == 1.0
         and sampling.json_schema is None
+        and not order.imported
         and set(_required(order)) <= plain
     )
 
 
 def _teachers(order: Order, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    groups: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    days: dict[tuple[str, str], set[str]] = defaultdict(set)
+    groups: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+    days: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    origins = {one.origin: one for one in order.imported.values()}
     for row in rows:
         if row["terms_pin"]:
-            group = row["offering"], row["terms_pin"]
+            group = (row["offering"], row["terms_pin"], *_declared(origins.get(row["origin"])))
             groups[group][row["served_model"]] += 1
             days[group].add(_day(row["at_ms"]))
     return [
         {
             "offering": offering,
-            "model": order.teacher.model,
             **({"run": order.teacher_run} if order.teacher_run else {}),
-            "features": list(order.teacher.features),
+            "model": declared[0] if declared else order.teacher.model,
+            "features": (
+                [one for one in declared[1].split(",") if one]
+                if declared
+                else list(order.teacher.features)
+            ),
             "served_models": sorted(name for name in served if name),
             "terms_pin": pin,
             "rows": served.total(),
-            "collected": [min(days[offering, pin]), max(days[offering, pin])],
+            "collected": [
+                min(days[(offering, pin, *declared)]),
+                max(days[(offering, pin, *declared)]),
+            ],
+            **({"imported": dict(zip(DECLARED, declared[2:], strict=True))} if declared else {}),
         }
-        for (offering, pin), served in sorted(groups.items())
+        for (offering, pin, *declared), served in sorted(groups.items())
     ]
+
+
+DECLARED = ("format", "file", "name", "by", "on")
+
+
+def _declared(imported: Imported | None) -> tuple[str, ...]:
+    """What somebody declared of an imported row; rows alike in it are one teacher's."""
+    if imported is None:
+        return ()
+    said = (imported.format, imported.file, imported.name, imported.by, _day(imported.at_ms))
+    return (imported.model, imported.features, *said)
 
 
 def _day(milliseconds: int) -> str:

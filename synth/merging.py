@@ -43,7 +43,7 @@ def merge(
 def forget(connection: duckdb.DuckDBPyConnection, erased: str) -> None:
     """Delete the content, the salts and the requests of the attempts that the query `erased` names.
     Raises duckdb.Error."""
-    keys = f"SELECT a.key FROM ({erased}) e JOIN attempt a ON a.id = e.attempt"  # noqa: S608
+    keys = f"SELECT a.key FROM ({erased}) e JOIN asked a ON a.id = e.attempt"  # noqa: S608
     with _transaction(connection):
         connection.execute(f"DELETE FROM request WHERE key IN ({keys})")  # noqa: S608
         for table in ("completion", "raw"):

@@ -1,6 +1,6 @@
 """A ledger of an earlier version becomes one of this: numbered steps, each in one transaction.
 
-    migrate(connection)      # "4"
+    migrate(connection)      # "5"
 
 A step only adds; what is in a ledger stays as it was written.
 """
@@ -28,7 +28,40 @@ CREATE VIEW standing AS        -- how a thing stands: by its newest notice
 SELECT * FROM notice WHERE kind = 'takedown'
 QUALIFY row_number() OVER (PARTITION BY what, name, digest ORDER BY seq DESC) = 1;
 """
-STEPS = {"3": ("4", NOTICES)}
+IMPORTS = """
+CREATE TABLE imported (        -- an answer that came from outside: no attempt of ours, never billed
+    seq               BIGINT NOT NULL,
+    id                VARCHAR NOT NULL UNIQUE,
+    key               VARCHAR NOT NULL,
+    at_ms             BIGINT NOT NULL,   -- when it was brought in
+    collected_ms      BIGINT NOT NULL,   -- when it was made, by the file or by who declared it
+    prompt_id         VARCHAR NOT NULL,
+    offering          VARCHAR NOT NULL,
+    model             VARCHAR NOT NULL,
+    served_model      VARCHAR NOT NULL,
+    features          VARCHAR NOT NULL,
+    decision          VARCHAR NOT NULL,
+    terms_pin         VARCHAR NOT NULL,
+    file              VARCHAR NOT NULL,  -- SHA-256 of the file
+    name              VARCHAR NOT NULL,
+    format            VARCHAR NOT NULL,
+    place             VARCHAR NOT NULL,  -- line or row in it
+    declared_by       VARCHAR NOT NULL,
+    prompt_tokens     BIGINT NOT NULL,
+    completion_tokens BIGINT NOT NULL,
+    content_commit    VARCHAR NOT NULL,
+    raw_commit        VARCHAR NOT NULL
+);
+
+CREATE VIEW asked AS           -- every stored request with the sample that its key holds
+SELECT seq, id, key, sample, prompt_id, offering FROM attempt
+UNION ALL SELECT seq, id, key, 0, prompt_id, offering FROM imported;
+
+CREATE VIEW settled AS         -- everything that has stored bytes
+SELECT attempt, content_commit, raw_commit FROM outcome
+UNION ALL SELECT id, content_commit, raw_commit FROM imported;
+"""
+STEPS = {"3": ("4", NOTICES), "4": ("5", IMPORTS)}
 """Version before -> version after, and what makes it."""
 
 

@@ -78,8 +78,10 @@ def _rows(ledger: Ledger, target: Target) -> list[tuple[str, int, list[str]]]:
     elif target.subject:
         first = attempts_holding(ledger, target.subject)
     rows = ledger.rows(
-        "SELECT prompt_id, count(*) FILTER (class = 'ok'), list(id ORDER BY seq) FROM state"
-        " WHERE key IN (SELECT key FROM attempt WHERE id IN (SELECT unnest(?::VARCHAR[])))"
+        "SELECT prompt_id, count(*) FILTER (class = 'ok'), list(id ORDER BY seq) FROM"
+        " (SELECT prompt_id, class, id, seq, key FROM state"
+        "  UNION ALL SELECT prompt_id, 'ok', id, seq, key FROM imported)"
+        " WHERE key IN (SELECT key FROM asked WHERE id IN (SELECT unnest(?::VARCHAR[])))"
         " GROUP BY prompt_id ORDER BY prompt_id",
         [first],
     )
@@ -88,13 +90,13 @@ def _rows(ledger: Ledger, target: Target) -> list[tuple[str, int, list[str]]]:
 
 def _ids(ledger: Ledger, column: str, values: Sequence[str]) -> list[str]:
     where = f"WHERE {column} IN (SELECT unnest(?::VARCHAR[]))"
-    return [one for (one,) in ledger.rows(f"SELECT id FROM attempt {where}", [list(values)])]  # noqa: S608
+    return [one for (one,) in ledger.rows(f"SELECT id FROM asked {where}", [list(values)])]  # noqa: S608
 
 
 def _keys(ledger: Ledger, target: Target) -> set[str]:
     """Keys of the single requests that are meant."""
     found = ledger.rows(
-        "SELECT key FROM attempt WHERE id IN (SELECT unnest(?::VARCHAR[]))", [list(target.attempts)]
+        "SELECT key FROM asked WHERE id IN (SELECT unnest(?::VARCHAR[]))", [list(target.attempts)]
     )
     return {key for (key,) in found}
 

@@ -13,6 +13,7 @@ from itertools import chain, islice
 from typing import Any, ClassVar, TypeVar
 
 from policy.digest import canonical, commit, sha256
+from synth.imported import ImportRow, import_leaf
 from synth.jobs import JobRow, job_leaf
 from synth.notices import NoticeRow, notice_leaf
 from synth.wire import Call, Completion, TokenLogprobs
@@ -124,7 +125,9 @@ class ReceiptRow:
         return (seq, self.of, self.name, self.digest, self.file, self.at)
 
 
-Row = DecisionRow | AttemptRow | OutcomeRow | VerdictRow | ReceiptRow | JobRow | NoticeRow
+Row = (
+    DecisionRow | AttemptRow | OutcomeRow | VerdictRow | ReceiptRow | JobRow | NoticeRow | ImportRow
+)
 
 
 Pack = Callable[[bytes], bytes]
@@ -155,6 +158,8 @@ def entry(row: Row, seq: int, pack: Pack) -> tuple[Leaf, Tables]:
         case NoticeRow():
             notice = row.values(seq)
             return notice_leaf(notice), [("notice", notice)]
+        case ImportRow():
+            return _imported(row, seq, pack)
 
 
 def _outcome(row: OutcomeRow, seq: int, pack: Pack) -> tuple[Leaf, Tables]:
@@ -166,6 +171,17 @@ def _outcome(row: OutcomeRow, seq: int, pack: Pack) -> tuple[Leaf, Tables]:
     if content:
         tables.append(("completion", content))
     return outcome_leaf(outcome), tables
+
+
+def _imported(row: ImportRow, seq: int, pack: Pack) -> tuple[Leaf, Tables]:
+    content = completion_values(row.id, row.key, row.completion)
+    values = row.values(seq, stored_content(content[2:]), raw_bytes({}, row.raw))
+    return import_leaf(values), [
+        ("request", (row.key, row.base, row.format, pack(row.body))),
+        ("imported", values),
+        ("completion", content),
+        ("raw", (row.id, row.salt, "{}", pack(row.raw))),
+    ]
 
 
 def completion_values(attempt: str, key: str, completion: Completion) -> tuple[Any, ...]:

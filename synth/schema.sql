@@ -1,4 +1,5 @@
--- The ledger, version 4. Rows are only ever inserted; the state of a request is a view.
+-- The ledger as its first version made it; synth/migrations.py adds what came since.
+-- Rows are only ever inserted; the state of a request is a view.
 -- Every row that matters for an audit carries `seq`, its place in the Merkle log. What grows with
 -- the requests has no index: synth/merging.py looks for what is there already, `audit` too.
 

@@ -38,7 +38,7 @@ def attempts_holding(ledger: Ledger, text: str) -> list[str]:
     found |= set(_in_bodies(ledger.each("SELECT attempt, body FROM raw"), wanted))
     keys = list(_in_bodies(ledger.each("SELECT key, body FROM request"), wanted))
     rows = ledger.rows(
-        "SELECT id FROM attempt WHERE id IN (SELECT unnest(?::VARCHAR[]))"
+        "SELECT id FROM asked WHERE id IN (SELECT unnest(?::VARCHAR[]))"
         " OR key IN (SELECT unnest(?::VARCHAR[])) ORDER BY seq",
         [sorted(found), keys],
     )

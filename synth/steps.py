@@ -8,8 +8,8 @@ again.
 """
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from synth.filters import Candidate
 from synth.filters.apply import Found, apply, candidates
 from synth.freeze import Frozen, Order, coverage_of, freeze
 from synth.guard import Guard, rails_folder
+from synth.imports.rows import Imported, imported_rows
 from synth.key_binding import Owner, bind_key, bindings_of, check_key
 from synth.ledger import Ledger, record_decision, spent_nano
 from synth.pacing import Budget
@@ -273,6 +274,8 @@ class Filtered:
     prompts: list[Prompt]
     rows: list[Candidate]
     found: Found
+    imported: Mapping[str, Imported] = field(default_factory=dict)
+    """Of the candidates, those that came from outside."""
 
 
 def filter_step(bench: Bench, ledger: Ledger) -> Filtered:
@@ -284,8 +287,10 @@ def filter_step(bench: Bench, ledger: Ledger) -> Filtered:
     wanted = list(sections.dataset.require)
     for variant in sections.dataset.variants.values():
         wanted += variant.require
+    outside = imported_rows(ledger, sections.prompts, sections.dataset)
+    prompts, rows = [*prompts, *outside.prompts], [*rows, *outside.candidates]
     found = apply(ledger, rows, sections.filters, wanted)
-    return Filtered(prompts, rows, found)
+    return Filtered(prompts, rows, found, outside.imported)
 
 
 def freeze_step(bench: Bench, ledger: Ledger, filtered: Filtered) -> dict[str, Frozen]:
@@ -326,6 +331,7 @@ def order_of(
         created=bench.today.isoformat(),
         checkpoint=note,
         teacher_run=student_that_teaches(bench),
+        imported=filtered.imported,
     )
 
 

@@ -36,7 +36,7 @@ def lawful(ledger: Ledger, rows: list[Candidate]) -> list[Candidate]:
     bound = {
         attempt
         for (attempt,) in ledger.each(
-            "SELECT id FROM attempt WHERE offering IN (SELECT unnest(?::VARCHAR[]))", [sorted(gone)]
+            "SELECT id FROM asked WHERE offering IN (SELECT unnest(?::VARCHAR[]))", [sorted(gone)]
         )
     }
     return [row for row in rows if row.attempt not in bound]

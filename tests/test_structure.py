@@ -17,6 +17,7 @@ GATED = {
     "synth/batching/engine.py": "collect_batches",
     "synth/freeze.py": "freeze",
     "synth/drop.py": "_write",
+    "synth/imports/step.py": "import_rows",
     "synth/publish.py": "_write",
     "train/run.py": "train",
     "train/evaluate.py": "evaluate",

@@ -12,6 +12,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from policy.card import front_matter, licence_fields
+
 NAMES = {
     "exact_match": "exact match",
     "valid": "valid answers",
@@ -23,7 +25,7 @@ NAMES = {
 def render(manifest: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> str:
     """The whole page, front matter first."""
     parts = [
-        _front_matter(manifest),
+        front_matter(_metadata(manifest)) + "\n",
         f"# {manifest['name']}\n",
         _student(manifest),
         _teachers(manifest),
@@ -35,24 +37,17 @@ def render(manifest: Mapping[str, Any], evaluation: Mapping[str, Any] | None) ->
     return "\n".join(part for part in parts if part).rstrip() + "\n"
 
 
-def _front_matter(manifest: Mapping[str, Any]) -> str:
-    """YAML, of which JSON strings are a part: quoting them so leaves nothing to inject."""
+def _metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What the hub reads, from the manifest alone."""
     student = manifest["student"]
-    licence = student.get("license") or "other"
-    lines = ["---", f"license: {json.dumps(licence)}"]
-    if student.get("origin"):
-        lines.append(f"base_model: {json.dumps(student['origin'])}")
-    return "\n".join(
-        [
-            *lines,
-            "library_name: transformers",
-            "pipeline_tag: text-generation",
-            "tags:",
-            "- synthetic",
-            "- distillation",
-            "---\n",
-        ]
-    )
+    return {
+        **licence_fields(student.get("license") or ""),
+        "base_model": student.get("origin"),
+        "datasets": [manifest["dataset"]["name"]],
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["synthetic", "distillation"],
+    }
 
 
 def _student(manifest: Mapping[str, Any]) -> str:

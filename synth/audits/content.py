@@ -22,7 +22,7 @@ _LATEST = """
 SELECT v.filter, v.keep, v.reason, a.key, a.prompt_id || '#' || a.sample
 FROM (SELECT * FROM verdict WHERE list_contains($1, filter || ' ' || parameters)
       QUALIFY row_number() OVER (PARTITION BY attempt, filter ORDER BY seq DESC) = 1) v
-JOIN attempt a ON a.id = v.attempt ORDER BY v.filter, v.reason, a.seq
+JOIN asked a ON a.id = v.attempt ORDER BY v.filter, v.reason, a.seq
 """
 
 

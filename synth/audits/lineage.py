@@ -20,8 +20,11 @@ def lineage_of_row(ledger: Ledger, prompt_id: str) -> Walk:
     """Everything that is known of one prompt: attempts, outcomes, completions, verdicts, terms."""
     attempts = ledger.rows(
         "SELECT seq, id, key, at_ms, sample, split, offering, model, decision, terms_pin, class,"
-        " kind, message, committed_nano FROM state WHERE prompt_id = ? ORDER BY seq",
-        [prompt_id],
+        " kind, message, committed_nano FROM state WHERE prompt_id = ?"
+        " UNION ALL SELECT seq, id, key, collected_ms, 0, '', offering, model, decision, terms_pin,"
+        " 'imported', 'from ' || name || ', ' || place || ', on the word of ' || declared_by, '', 0"
+        " FROM imported WHERE prompt_id = ? ORDER BY seq",
+        [prompt_id, prompt_id],
     )
     if not attempts:
         raise BadInput(

@@ -71,8 +71,7 @@ EVALUATION: dict[str, Any] = {
     [
         'license: "apache-2.0"',
         'base_model: "HuggingFaceTB/SmolLM2-135M-Instruct"',
-        "- synthetic",
-        "- distillation",
+        'tags: ["synthetic", "distillation"]',
         "sha256:aa",
         "sha256:bb",
         "sha256:cc",
