@@ -99,6 +99,7 @@ def audit() -> None:
 @click.option("--row", default="", help="Lineage of this prompt's rows.")
 @click.option("--run", "run_name", default="", help="Lineage of this run's student.")
 @click.option("--terms", "by_terms", is_flag=True, help="Which rows under which pin of the terms.")
+@click.option("--html", "as_page", is_flag=True, help="Write all of it as one page, audit.html.")
 @json_option
 def walk(
     words: tuple[str, ...],
@@ -106,6 +107,7 @@ def walk(
     row: str,
     run_name: str,
     by_terms: bool,
+    as_page: bool,
     as_json: bool,
 ) -> None:
     """Walk from a row or a student back to the request, the terms and the decision."""
@@ -114,6 +116,9 @@ def walk(
     from synth.screens import by_terms_screen, row_screen, run_screen
 
     bench, _ = bench_and_words(words, overrides)
+    if as_page:
+        _page(bench)
+        return
     if by_terms:
         with bench.open() as ledger:
             groups = rows_by_terms(ledger, bench.register, bench.today)
@@ -132,6 +137,24 @@ def walk(
     name = run_name or next(iter(bench.project.sections.arms), "student")
     found = lineage_of_run(bench.project.home, name)
     emit(found) if as_json else click.echo(run_screen(found))
+
+
+def _page(bench: "Bench") -> None:
+    """A page of what does not verify is written too; then the exit code says so."""
+    from synth.audit import findings
+    from synth.audit_page import gather, html, write
+
+    home = bench.project.home
+    with bench.open() as ledger:
+        found = findings(ledger, home)
+        account = gather(
+            ledger, home, title=bench.project.name, findings=found, register=bench.register
+        )
+    write(home / "audit.html", html(account, bench.today.isoformat()))
+    click.echo(home / "audit.html")
+    if found:
+        click.echo(f"{len(found)} objects do not verify", err=True)
+        sys.exit(5)
 
 
 @audit.command()

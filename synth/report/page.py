@@ -7,15 +7,14 @@ remembers to; and the page's own security policy allows nothing but its one styl
     html(data).startswith("<!doctype html>")
 """
 
-import base64
-import hashlib
 from functools import partial
 from importlib.resources import files
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from synth.report import chart, finding, text
 from synth.report.data import ReportData
+from synth.report.safe import csp_hash, environment
 
 PANELS = (
     ("exact_match", "Exact match", "more is better", 1.0),
@@ -33,7 +32,7 @@ def html(data: ReportData) -> str:
     template = _environment(data).get_template("page.html.j2")
     return template.render(
         style=style,
-        style_hash=_csp_hash(style),
+        style_hash=csp_hash(style),
         finding=finding.finding(data),
         saving=finding.saving(data),
         panels=_panels(data),
@@ -45,15 +44,8 @@ def html(data: ReportData) -> str:
 
 
 def _environment(data: ReportData) -> Environment:
-    environment = Environment(
-        loader=PackageLoader("synth.report", package_path="."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_visible,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(
+    engine = environment("synth.report")
+    engine.globals.update(
         data=data,
         estimate=finding.estimate,
         percent=text.percent,
@@ -62,16 +54,7 @@ def _environment(data: ReportData) -> Environment:
         shortened=text.shortened,
         tokens=_tokens,
     )
-    return environment
-
-
-def _visible(value: object) -> object:
-    """Applied by the engine to everything it puts out; only our own markup passes as it is."""
-    return text.shown(value) if type(value) is str else value
-
-
-def _csp_hash(style: str) -> str:
-    return base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return engine
 
 
 def _tokens(mean: float | None) -> str:
