@@ -55,7 +55,8 @@ def _decisions(ledger: Ledger) -> list[Decided]:
     found = ledger.rows(
         "SELECT d.digest, min(d.seq), min(d.at_ms), any_value(d.body), COALESCE(any_value(n), 0)"
         " FROM decision d"
-        " LEFT JOIN (SELECT decision, count(*) n FROM attempt GROUP BY 1) a ON a.decision = d.digest"
+        " LEFT JOIN (SELECT decision, count(*) n FROM attempt GROUP BY 1) a"
+        " ON a.decision = d.digest"
         " GROUP BY d.digest ORDER BY min(d.seq)"
     )
     return [
@@ -180,7 +181,7 @@ def _students(home: Path, datasets: Sequence[Frozen]) -> list[Student]:
 
 def _manifests(folder: Path) -> list[tuple[str, Mapping[str, Any]]]:
     """Those that can be read; what is wrong with the others is among the findings."""
-    found = []
+    found = list[tuple[str, Mapping[str, Any]]]()
     for path in sorted(folder.glob(f"*/{MANIFEST}")):
         try:
             found.append((path.parent.name, read_manifest(path.parent)))
