@@ -72,6 +72,8 @@ class Frozen:
     manifest: Mapping[str, Any]
     rows: Mapping[str, int]
     """By split."""
+    state: str
+    """clean, or what a takedown made of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ class Student:
     dataset: int | None
     """Place in `Account.datasets`; None if the dataset is not there any more, or another."""
     published: Sequence[str]
+    state: str
+    """clean, or what a takedown made of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from synth.audit_page.account import Account, Day, Decided, Frozen, Loss, Studen
 from synth.audit_page.pieces import pack_rows
 from synth.checkpoints import notes
 from synth.ledger import Ledger
+from synth.takedown import States, states_of
 
 REASONS = 6
 """Reasons of a filter that are named; the others are counted together."""
@@ -26,7 +27,8 @@ def gather(
 ) -> Account:
     """The whole account. Reads only; `findings` are what `verify` said."""
     decisions = _decisions(ledger)
-    datasets = _datasets(home / "datasets")
+    gone = states_of(ledger)
+    datasets = _datasets(home / "datasets", gone)
     signed = notes(home)
     return Account(
         title=title,
@@ -42,7 +44,7 @@ def gather(
         days=_days(ledger),
         losses=_losses(ledger),
         datasets=datasets,
-        students=_students(home, datasets),
+        students=_students(home, datasets, gone),
         receipts=_receipts(ledger),
         rows=pack_rows(
             ledger, home, [one.name for one in datasets], [one.digest for one in decisions]
@@ -55,7 +57,8 @@ def _decisions(ledger: Ledger) -> list[Decided]:
     found = ledger.rows(
         "SELECT d.digest, min(d.seq), min(d.at_ms), any_value(d.body), COALESCE(any_value(n), 0)"
         " FROM decision d"
-        " LEFT JOIN (SELECT decision, count(*) n FROM attempt GROUP BY 1) a"
+        " LEFT JOIN (SELECT decision, count(*) n FROM"
+        "  (SELECT decision FROM attempt UNION ALL SELECT decision FROM imported) GROUP BY 1) a"
         " ON a.decision = d.digest"
         " GROUP BY d.digest ORDER BY min(d.seq)"
     )
@@ -70,13 +73,16 @@ def _teachers(ledger: Ledger, decisions: Sequence[Decided], register: Register) 
     places = {one.digest: place for place, one in enumerate(decisions)}
     found = []
     for offering, pin, models, served, made, first, last, sent, answers, nano in ledger.rows(
-        "SELECT s.offering, s.terms_pin, list(DISTINCT s.model ORDER BY s.model),"
-        " list(DISTINCT o.served_model ORDER BY o.served_model)"
-        " FILTER (o.served_model <> ''), list(DISTINCT s.decision ORDER BY s.decision),"
-        " min(s.at_ms), max(s.at_ms), count(*), count(*) FILTER (s.class = 'ok'),"
-        " sum(s.committed_nano)::BIGINT"
-        " FROM state s LEFT JOIN outcome o ON o.attempt = s.id"
-        " GROUP BY s.offering, s.terms_pin ORDER BY min(s.seq)"
+        "WITH every AS (SELECT s.seq, offering, terms_pin, model, served_model, decision,"
+        "  s.at_ms, s.class = 'ok' AS answered, 1 AS sent, committed_nano"
+        "  FROM state s LEFT JOIN outcome o ON o.attempt = s.id"
+        "  UNION ALL SELECT seq, offering, terms_pin, model, served_model, decision,"
+        "  collected_ms, true, 0, 0 FROM imported)"
+        " SELECT offering, terms_pin, list(DISTINCT model ORDER BY model),"
+        " list(DISTINCT served_model ORDER BY served_model) FILTER (served_model <> ''),"
+        " list(DISTINCT decision ORDER BY decision), min(at_ms), max(at_ms), sum(sent)::BIGINT,"
+        " count(*) FILTER (answered), sum(committed_nano)::BIGINT"
+        " FROM every GROUP BY offering, terms_pin ORDER BY min(seq)"
     ):
         known = [labels[one] for one in pin.split(", ") if one in labels]
         whole = len(known) == len(pin.split(", "))
@@ -150,7 +156,7 @@ def _few(reasons: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
     return [*reasons[:REASONS], *([("other reasons", rest)] if rest else [])]
 
 
-def _datasets(folder: Path) -> list[Frozen]:
+def _datasets(folder: Path, gone: States) -> list[Frozen]:
     found = []
     for name, manifest in _manifests(folder):
         rows = {
@@ -158,15 +164,16 @@ def _datasets(folder: Path) -> list[Frozen]:
             for file, entry in manifest.get("files", {}).items()
             if file.endswith(".parquet")
         }
-        found.append(Frozen(name, manifest, rows))
+        state = gone.of_digest(str(manifest.get("digest")))
+        found.append(Frozen(name, manifest, rows, state))
     return found
 
 
-def _students(home: Path, datasets: Sequence[Frozen]) -> list[Student]:
+def _students(home: Path, datasets: Sequence[Frozen], gone: States) -> list[Student]:
     digests = {one.manifest.get("digest"): place for place, one in enumerate(datasets)}
     public: dict[str, list[str]] = {}
     for name, manifest in _manifests(home / "published"):
-        run = manifest.get("run", manifest)
+        run = manifest.get("run", {})
         public.setdefault(str(run.get("name", "")), []).append(name)
     return [
         Student(
@@ -174,6 +181,7 @@ def _students(home: Path, datasets: Sequence[Frozen]) -> list[Student]:
             manifest,
             digests.get(manifest.get("dataset", {}).get("digest")),
             tuple(public.get(name, ())),
+            gone.of_digest(str(manifest.get("digest"))),
         )
         for name, manifest in _manifests(home / "runs")
     ]

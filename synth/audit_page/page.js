@@ -52,8 +52,9 @@
   };
 
   const state = row => {
+    if (get(row, "erased") !== null) return ["gone", "erased"];
     if (get(row, "datasets").length) return ["good", "in a dataset"];
-    if (get(row, "class") !== "ok") return ["gone", `${get(row, "class")}: ${get(row, "kind")}`];
+    if (!["ok", "imported"].includes(get(row, "class"))) return ["gone", `${get(row, "class")}: ${get(row, "kind")}`];
     const dropped = get(row, "verdicts").find(one => !one[1]);
     if (dropped) return ["gone", `dropped by ${dropped[0]}`];
     return ["", get(row, "verdicts").length ? "passed, in no dataset" : "answered, not judged yet"];
@@ -77,17 +78,23 @@
       decided ? make("p", "", link(`decision-${get(row, "decision")}`, decided.level), ` for ${decided.offering}, ${decided.date}`)
               : "not in the ledger",
       decided && quiet(decided.clauses.join("; ")), quiet("terms ", get(row, "pin"))));
-    walk.append(step("Request", `${moment(get(row, "at"))}: ${get(row, "model")} of ${get(row, "offering")}`,
+    const imported = get(row, "class") === "imported";
+    if (imported) walk.append(step("Imported", get(row, "message"),
+      quiet(`collected ${moment(get(row, "at"))}, brought in ${moment(get(row, "answered_at"))}, ${entry(get(row, "entry"))}`),
+      quiet("declared as ", `${get(row, "model") || "a model that was not named"} of ${get(row, "offering")}`)));
+    else walk.append(step("Request", `${moment(get(row, "at"))}: ${get(row, "model")} of ${get(row, "offering")}`,
       quiet(`attempt ${get(row, "attempt")}, ${entry(get(row, "entry"))}, reserved ${money(get(row, "reserve"))}`),
       quiet("request ", get(row, "key"))));
-    if (get(row, "answered") === null) {
+    if (get(row, "erased") !== null) {
+      walk.append(step("Erased", `its content and its salt are gone, by ${entry(get(row, "erased"))}; the log still verifies`));
+    } else if (get(row, "answered") === null) {
       walk.append(step("No outcome", get(row, "message"), quiet(`${money(get(row, "cost"))} stay reserved: it was perhaps billed`)));
     } else {
-      const ok = get(row, "class") === "ok";
+      const ok = imported || get(row, "class") === "ok";
       walk.append(step(ok ? "Answer" : `No answer: ${get(row, "kind")}`,
         ok ? `served by ${get(row, "served") || "a model that was not named"}, finished by ${get(row, "finish") || "nothing stated"}` : get(row, "message"),
         said && make("pre", "", said),
-        quiet(`${moment(get(row, "answered_at"))}, ${entry(get(row, "answered"))}, status ${get(row, "status")}, ${count(get(row, "milliseconds"))} ms`),
+        !imported && quiet(`${moment(get(row, "answered_at"))}, ${entry(get(row, "answered"))}, status ${get(row, "status")}, ${count(get(row, "milliseconds"))} ms`),
         quiet(`${count(get(row, "input"))} tokens in, ${count(get(row, "output"))} out, ${money(get(row, "cost"))}`),
         get(row, "request") && quiet("provider's request ", get(row, "request"))));
     }

@@ -16,6 +16,7 @@ import duckdb
 
 from synth.audit_page.account import Rows
 from synth.ledger import Ledger, unpack
+from synth.notices import ERASED
 from synth.report.text import shortened, shown
 
 SIZE = 500
@@ -28,8 +29,8 @@ RAW_DEFLATE = -zlib.MAX_WBITS
 FIELDS = (
     *("entry", "attempt", "prompt", "sample", "split", "at", "key", "offering", "model"),
     *("decision", "pin", "reserve", "class", "kind", "message", "cost", "answered", "answered_at"),
-    *("status", "served", "request", "input", "output", "milliseconds", "finish", "verdicts"),
-    *("datasets", "asked", "said"),
+    *("status", "served", "request", "input", "output", "milliseconds", "finish", "erased"),
+    *("verdicts", "datasets", "asked", "said"),
 )
 """What stands at which place of a row; page.js reads them by these names."""
 
@@ -40,14 +41,23 @@ WITH newest AS (
 ), judged AS (
     SELECT attempt, list(struct_pack(f := filter, v := v) ORDER BY filter) verdicts
     FROM newest GROUP BY 1
+), every AS (
+    SELECT s.seq, s.id, s.prompt_id, s.sample, s.split, s.at_ms, s.key, s.offering, s.model,
+           s.decision, s.terms_pin, s.reserve_nano, s.class, s.kind, s.message, s.committed_nano,
+           o.seq answered, o.at_ms answered_ms, o.status, o.served_model, o.provider_request_id,
+           o.prompt_tokens, o.completion_tokens, o.milliseconds
+    FROM state s LEFT JOIN outcome o ON o.attempt = s.id
+    UNION ALL
+    SELECT seq, id, prompt_id, 0, '', collected_ms, key, offering, model,
+           decision, terms_pin, 0, 'imported', format,
+           'from ' || name || ', ' || place || ', on the word of ' || declared_by, 0,
+           seq, at_ms, 0, served_model, '', prompt_tokens, completion_tokens, 0
+    FROM imported
 )
-SELECT s.seq, s.id, s.prompt_id, s.sample, s.split, s.at_ms, s.key, s.offering, s.model,
-       s.decision, s.terms_pin, s.reserve_nano, s.class, s.kind, s.message, s.committed_nano,
-       o.seq, o.at_ms, o.status, o.served_model, o.provider_request_id,
-       o.prompt_tokens, o.completion_tokens, o.milliseconds, c.finish_reason, j.verdicts, {texts}
-FROM state s
-LEFT JOIN outcome o ON o.attempt = s.id
+SELECT s.*, c.finish_reason, e.seq, j.verdicts, {texts}
+FROM every s
 LEFT JOIN completion c ON c.attempt = s.id
+LEFT JOIN ({erased}) e ON e.attempt = s.id
 LEFT JOIN judged j ON j.attempt = s.id
 {join}
 ORDER BY s.seq
@@ -60,15 +70,19 @@ _WITHOUT = ("NULL, NULL", "")
 
 
 def pack_rows(
-    ledger: Ledger, home: Path, datasets: Sequence[str], decisions: Sequence[str]
+    ledger: Ledger,
+    home: Path,
+    datasets: Sequence[str],
+    decisions: Sequence[str],
+    most_with_text: int = MOST_WITH_TEXT,
 ) -> Rows:
-    """All attempts, the oldest first."""
-    (count,) = ledger.one("SELECT count(*) FROM attempt")
-    texts = count <= MOST_WITH_TEXT
+    """All attempts and what was imported, the oldest first."""
+    (count,) = ledger.one("SELECT count(*) FROM asked")
+    texts = count <= most_with_text
     select, join = _WITH_TEXT if texts else _WITHOUT
     members = _members(home, datasets)
     places = {digest: place for place, digest in enumerate(decisions)}
-    found = ledger.each(_QUERY.format(texts=select, join=join))
+    found = ledger.each(_QUERY.format(texts=select, join=join, erased=ERASED))
     packed, kept = [], 0
     while rows := [_row(one, places, members) for one in islice(found, SIZE)]:
         kept += sum(bool(row[FIELDS.index("datasets")]) for row in rows)
