@@ -167,6 +167,11 @@ class Guard:
 
     def _change(self, more: Line, *, check: bool = False) -> str:
         """Add to this project's line, if the caps allow it; the soft cap that is passed."""
+        if self._book is None:
+            line = total((self._line, more))
+            soft = check_caps(self._rails, self._offering, line.used) if check else ""
+            self._line = line
+            return soft
         with self._others() as others:
             line = total([self._line, more])
             soft = ""

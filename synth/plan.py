@@ -12,7 +12,7 @@ instruction, sampling) and the sample index. A comment in the project file chang
 
 import json
 from array import array
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -52,19 +52,27 @@ class Calls(Sequence[Call]):
             raise IndexError(at)
         return self._call(at % self._size)
 
-    def _call(self, at: int) -> Call:
-        """First samples of all prompts come first, so that early rows cover all."""
-        prompt, sample = at, 0
-        if at >= len(self._prompts):
-            sample, place = divmod(at - len(self._prompts), len(self._more))
-            prompt, sample = self._more[place], sample + 1
+    def key(self, at: int) -> str:
+        """The key of the call at a place."""
+        known = self._keys[32 * at : 32 * at + 32]
+        if any(known):
+            return PREFIX + known.hex()
         teacher, sampling, base = self._settings
-        known = bytes(self._keys[32 * at : 32 * at + 32])
-        key = PREFIX + known.hex() if any(known) else ""
-        call = render(teacher, sampling, self._prompts[prompt], sample, base, key)
-        if not key:
-            self._keys[32 * at : 32 * at + 32] = bytes.fromhex(call.key.removeprefix(PREFIX))
-        return call
+        prompt, sample = self._where(at)
+        key = request_key(base, *_sent(teacher, sampling, prompt, sample), sample)
+        self._keys[32 * at : 32 * at + 32] = bytes.fromhex(key.removeprefix(PREFIX))
+        return key
+
+    def _call(self, at: int) -> Call:
+        teacher, sampling, base = self._settings
+        return render(teacher, sampling, *self._where(at), base, self.key(at))
+
+    def _where(self, at: int) -> tuple[Prompt, int]:
+        """First samples of all prompts come first, so that early rows cover all."""
+        if at < len(self._prompts):
+            return self._prompts[at], 0
+        sample, place = divmod(at - len(self._prompts), len(self._more))
+        return self._prompts[self._more[place]], sample + 1
 
 
 class Chosen(Sequence[Call]):
@@ -169,13 +177,7 @@ def render(
 ) -> Call:
     """The call exactly as it will be sent, less the key of the account; `key` is its own, if it is
     known already."""
-    adapter = ADAPTERS[teacher.adapter]
-    if prompt.split == "test" and sampling.held_out_temperature is not None:
-        sampling = sampling.model_copy(update={"temperature": sampling.held_out_temperature})
-    built = adapter.build(teacher, sampling, prompt.teacher, sample)
-    # In the order of the project file, not sorted: a grammar follows the order of a schema's keys.
-    body = json.dumps(built, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-    path = adapter.path(teacher)
+    path, body = _sent(teacher, sampling, prompt, sample)
     return Call(
         path=path,
         body=body,
@@ -185,6 +187,17 @@ def render(
         split=prompt.split,
         prompt_tokens=_most_tokens(teacher, sampling, prompt),
     )
+
+
+def _sent(teacher: Teacher, sampling: Sampling, prompt: Prompt, sample: int) -> tuple[str, bytes]:
+    """Path and body of a call."""
+    adapter = ADAPTERS[teacher.adapter]
+    if prompt.split == "test" and sampling.held_out_temperature is not None:
+        sampling = sampling.model_copy(update={"temperature": sampling.held_out_temperature})
+    built = adapter.build(teacher, sampling, prompt.teacher, sample)
+    # In the order of the project file, not sorted: a grammar follows the order of a schema's keys.
+    body = json.dumps(built, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    return adapter.path(teacher), body
 
 
 def _most_tokens(teacher: Teacher, sampling: Sampling, prompt: Prompt) -> int:
@@ -231,16 +244,24 @@ def sort_out(ledger: Ledger, calls: Sequence[Call], limits: Limits) -> Plan:
     had = Attempts({key: attempts for key, (_, attempts) in known.items()}, again)
     result = Plan(calls, Chosen(calls), Chosen(calls), Chosen(calls), had, resends=resends)
     allowed = limits.max_resends - resends if limits.on_unknown == "resend" else 0
-    for at, call in enumerate(calls):
-        standing = known.get(_short(call.key), ("new", 0))[0]
+    for at, key in enumerate(_keys(calls)):
+        short = _short(key)
+        standing = known.get(short, ("new", 0))[0]
         if standing == "lost" and allowed > 0:
             allowed, standing = allowed - 1, "again"
         if standing in ("new", "again"):
             result.todo.add(at)
-            (again if _short(call.key) in once else once).add(_short(call.key))
+            (again if short in once else once).add(short)
         else:
             _count(result, at, standing)
     return result
+
+
+def _keys(calls: Sequence[Call]) -> Iterator[str]:
+    """Their keys, without the rest of each call where that is possible."""
+    if isinstance(calls, Calls):
+        return map(calls.key, range(len(calls)))
+    return (call.key for call in calls)
 
 
 def _count(result: Plan, at: int, standing: str) -> None:
