@@ -291,8 +291,8 @@ class _Run:
     def _paced(self, call: Call, ticket: Ticket, reply: Reply) -> None:
         """Let the limits learn from a reply, and count the tries of its request. What refuses
         everything stops the run before a place is free for the next."""
-        if isinstance(reply.result, Failure) and reply.result.fatal:
-            self.stop.fail(fatal_error(reply.result, self.its.teacher))
+        if isinstance(reply.result, Failure) and not reply.result.retry:
+            self._stop_at(reply.result)
         self.tries[call.key] += self.pace.settle(ticket, reply, self.its.clock())
         if isinstance(reply.result, Completion):
             del self.tries[call.key]
@@ -384,6 +384,7 @@ class _Run:
             return
         self.summary.failures[result.kind] += 1
         self._tell("hold" if result.outcome is OutcomeClass.UNKNOWN else "failure", call, reply)
+        self._stop_at(result)
         self.failed_in_a_row += 1
         if self.failed_in_a_row >= BREAKER:
             self.stop.fail(
@@ -394,6 +395,10 @@ class _Run:
                     fix="look at the server, then run again: it goes on from here",
                 )
             )
+
+    def _stop_at(self, failure: Failure) -> None:
+        if failure.fatal:
+            self.stop.fail(fatal_error(failure, self.its.teacher))
 
     def _tell(self, kind: str, call: Call, reply: Reply) -> None:
         ended = self.ended.pop(call.key)
