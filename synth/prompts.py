@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,8 @@ def _prompt(
     known = {column: fields[column] for column in settings.known}
     teacher = _for_teacher(fields, turns, settings, folder, where)
     student = _for_student(fields, turns, settings, where)
+    if student[-1] == teacher[-1]:
+        student = (*student[:-1], teacher[-1])  # one object for both: there may be a million
     return Prompt(
         id=fields[settings.id],
         split=side(fields, settings, split),
@@ -120,10 +123,10 @@ def _for_teacher(
     """Instruction, worked examples, and the row: its conversation, or one user turn."""
     messages: list[Message] = []
     if settings.system:
-        messages.append({"role": "system", "content": _fill(settings.system, fields, where)})
+        messages.append(_turn("system", _fill(settings.system, fields, where)))
     for example in settings.examples:
-        messages.append({"role": "user", "content": example.user})
-        messages.append({"role": "assistant", "content": example.assistant})
+        messages.append(_turn("user", example.user))
+        messages.append(_turn("assistant", example.assistant))
     if turns:
         return (*messages, *turns)
     pictures = [fields.get(column, "") for column in settings.images]
@@ -138,10 +141,16 @@ def _for_student(
     messages: list[Message] = []
     if settings.student_system:
         content = _fill(settings.student_system, fields, where)
-        messages.append({"role": "system", "content": content})
+        messages.append(_turn("system", content))
     if turns:
         return (*messages, *text_only(turns))
     return (*messages, {"role": "user", "content": _fill(settings.student_user, fields, where)})
+
+
+@lru_cache(maxsize=64)
+def _turn(role: str, content: str) -> Message:
+    """One object for what stands in every prompt."""
+    return {"role": role, "content": content}
 
 
 def _fill(template: str, fields: Mapping[str, str], where: str) -> str:
