@@ -27,7 +27,7 @@ SET enable_external_access=false; SET lock_configuration=true;
 NAME = "ledger"
 # A checkpoint writes the last group of rows anew, whole: of the usual 122,880 that takes 90 MB.
 # v1.5.0 is the file format: older programs still read it.
-_STORAGE = "STORAGE_VERSION 'v1.5.0', ROW_GROUP_SIZE 8192"
+_STORAGE = "STORAGE_VERSION 'v1.5.0', ROW_GROUP_SIZE 4096"
 
 
 def connect(path: Path) -> duckdb.DuckDBPyConnection:
