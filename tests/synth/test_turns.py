@@ -54,7 +54,7 @@ def test_a_picture_of_a_file_becomes_a_data_url(tmp_path: Path, name: str) -> No
 @pytest.mark.parametrize("address", ["https://example.com/a.png", "data:image/png;base64,AAAA"])
 def test_an_address_is_passed_through(tmp_path: Path, address: str) -> None:
     row = {"id": "a", "message": "What?", "photo": address, "second": ""}
-    (prompt,) = rows(tmp_path, row, images=["photo", "second", "third"])
+    (prompt,) = rows(tmp_path, row, images=["photo", "second"])
     assert prompt.teacher[0]["content"][0]["image_url"] == {"url": address}
 
 
