@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -56,6 +57,11 @@ def spiritsafe(
     return Done(done.returncode, done.stdout, done.stderr)
 
 
+def _hang_up_heard() -> None:
+    """Also where the tests themselves run under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def start(*arguments: str | Path, cwd: Path, log: Path) -> subprocess.Popen[bytes]:
     """Start and do not wait; both outputs go to `log`."""
     with log.open("ab") as file:
@@ -65,4 +71,5 @@ def start(*arguments: str | Path, cwd: Path, log: Path) -> subprocess.Popen[byte
             env=environment(),
             stdout=file,
             stderr=subprocess.STDOUT,
+            preexec_fn=_hang_up_heard,
         )
