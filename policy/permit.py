@@ -66,13 +66,17 @@ def _sealer() -> tuple[Callable[[Decision, Action], str], Callable[[Decision, Ac
     return seal, fits
 
 
+_OF_DECISION = operator.itemgetter(*Decision.model_fields)
+_OF_REASON = operator.itemgetter(*Reason.model_fields)
+
+
 def _parts(decision: Decision, action: Action) -> Parts:
     """Every value of a decision, those of its reasons and caps too. None of them can change in
     place, so the same objects are the same decision."""
-    values = [action, decision, *map(decision.__dict__.get, Decision.model_fields)]
+    values = [action, decision, *_OF_DECISION(decision.__dict__)]
     values += [*decision.caps.keys(), *decision.caps.values()]
     for reason in decision.reasons:
-        values += map(reason.__dict__.get, Reason.model_fields)
+        values += _OF_REASON(reason.__dict__)
     return tuple(values)
 
 
@@ -182,7 +186,7 @@ def _is_sealed(permit: Permit) -> bool:
     """Whether the seal fits what the permit holds now; a value that has no digest does not fit."""
     try:
         return _fits(permit._decision, permit._action, permit._seal)
-    except (AttributeError, TypeError, ValueError, BadInput, PolicyDenied):
+    except (AttributeError, LookupError, TypeError, ValueError, BadInput, PolicyDenied):
         return False
 
 

@@ -316,6 +316,8 @@ class Limiter:
         )
 
     def _costs(self, ticket: Ticket) -> list[Cost]:
+        if not self._mirrored:
+            return []
         expected = self._expected(ticket)
         most = Used(expected.prompt, ticket.most)
         return [

@@ -75,7 +75,8 @@ class Watch:
         """One event of the collection."""
         self.rates.add(event)
         self._billed = event.billed_nano
-        self.tell(event.kind, _attributes(event))
+        if self._log:
+            self.tell(event.kind, _attributes(event))
         if event.kind == "retry":
             self._retries += 1
             return
