@@ -210,7 +210,15 @@ class _Run:
             except SpiritSafeError as error:
                 self.stop.fail(error)
                 return
-            self._finish(call, reply)
+            if not self._is_left(call, reply):
+                self._finish(call, reply)
+
+    def _is_left(self, call: Call, reply: Reply) -> bool:
+        """Whether a refused call is the next run's, because this one was stopped: no failure."""
+        left = self.stop.asked and isinstance(reply.result, Failure) and reply.result.retry
+        if left:
+            self.ended.pop(call.key)
+        return left
 
     async def _with_retries(self, call: Call) -> Reply:
         """The last reply to a call. Only a first refusal makes a retry object: it costs as much

@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
@@ -271,6 +272,22 @@ def test_a_signal_with_fifty_in_flight_settles_them_all(
     whole(path)
     ask(path)
     assert server.billed == len(server.counts) == 200
+
+
+def test_what_is_refused_after_a_signal_is_the_next_runs_and_no_failure(tmp_path: Path) -> None:
+    late = replace(status(429), delay=1.0)
+    with FakeTeacher(lambda index, _: answer() if not index or index > 8 else late) as server:
+        limits = {"concurrency": 8, "deadline_seconds": 30, **PRICED}
+        path = project(tmp_path / "home", server.base_url, rows=8, limits=limits)
+        child = start("collect", path, cwd=path.parent, log=tmp_path / "said")
+        while len(server.seen) < 8:
+            time.sleep(0.01)
+        child.send_signal(signal.SIGINT)
+        assert child.wait(timeout=20) == 130
+        said = (tmp_path / "said").read_text()
+        assert "failed" not in said
+        assert spiritsafe("collect", path).code == 0
+        assert server.billed == 8
 
 
 def test_a_second_signal_stops_at_once_and_fifty_are_held(
