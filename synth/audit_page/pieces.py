@@ -5,16 +5,17 @@ megabytes. Base64 cannot end the element that it stands in, whatever a model wro
 """
 
 import base64
+import contextlib
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
+from policy.errors import BadInput
 from synth.audit_page.account import Rows
+from synth.formats import read_columns
 from synth.ledger import Ledger, unpack
 from synth.notices import ERASED
 from synth.report.text import shortened, shown
@@ -122,23 +123,12 @@ def _packed(rows: Sequence[Any]) -> str:
 def _members(home: Path, datasets: Sequence[str]) -> dict[int, list[list[Any]]]:
     """By the entry of an answer: the datasets that hold it, each with its split."""
     found: dict[int, list[list[Any]]] = {}
-    with duckdb.connect() as memory:
-        for place, name in enumerate(datasets):
-            for path in sorted((home / "datasets" / name).glob("*.parquet")):
-                for leaf in _leaves(memory, path):
+    for place, name in enumerate(datasets):
+        for path in sorted((home / "datasets" / name).glob("*.parquet")):
+            with contextlib.suppress(BadInput):  # `verify` says what is wrong with it
+                for (leaf,) in read_columns(path, ("leaf",)):
                     found.setdefault(leaf, []).append([place, path.stem])
     return found
-
-
-def _leaves(memory: duckdb.DuckDBPyConnection, path: Path) -> Iterator[int]:
-    """Nothing from a file that cannot be read: `verify` says what is wrong with it."""
-    try:
-        rows = memory.execute(
-            "SELECT leaf FROM read_parquet(?) WHERE leaf IS NOT NULL", [str(path)]
-        ).fetchall()
-    except duckdb.Error:
-        return
-    yield from (leaf for (leaf,) in rows)
 
 
 def asked(body: bytes) -> str:
