@@ -49,7 +49,7 @@ def write_manifest(folder: Path, data: Mapping[str, Any]) -> dict[str, Any]:
     try:
         _write_whole(folder / PARTIAL, text.encode("utf-8"))
         os.replace(folder / PARTIAL, folder / MANIFEST)
-        _sync_folder(folder)
+        sync_folder(folder)
     except OSError as error:
         raise BadInput(
             f"the manifest cannot be written ({error.strerror})", where=str(folder)
@@ -125,7 +125,8 @@ def _write_whole(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in it durable: a synced file that nobody finds is lost."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

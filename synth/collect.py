@@ -189,13 +189,7 @@ class _Run:
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep; whoever stops the run wakes every sleeper."""
-        sleeping = asyncio.ensure_future(self.its.sleep(seconds))
-        stopped = asyncio.ensure_future(self.stop.wait())
-        try:
-            await asyncio.wait({sleeping, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeping.cancel()
-            stopped.cancel()
+        await self.stop.sleep(self.its.sleep(seconds))
         if self.stop.asked:
             raise _Stopped
 

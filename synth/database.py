@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 
 from policy.errors import BadInput, LedgerBroken, SpiritSafeError
+from policy.manifest import sync_folder
 from synth.crash import Passing, Point, pass_by
 
 HARDENED = """
@@ -102,9 +103,7 @@ def _swap(beside: Path, path: Path, passing: Passing) -> None:
         os.close(handle)
     passing(Point.BEFORE_SWAP)
     os.replace(beside, path)
-    handle = os.open(path.parent, os.O_RDONLY)
-    os.fsync(handle)
-    os.close(handle)
+    sync_folder(path.parent)
     passing(Point.AFTER_SWAP)
 
 

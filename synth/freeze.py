@@ -28,6 +28,7 @@ from policy.manifest import (
     describe_files,
     manifest_digest,
     read_manifest,
+    sync_folder,
     write_manifest,
 )
 from policy.permit import Action, Permit
@@ -144,7 +145,7 @@ def _publish(
         _set_aside(target)
     write_manifest(partial, manifest)
     os.replace(partial, target)
-    _sync(order.folder)
+    sync_folder(order.folder)
     log_receipt(order.ledger, target, "manifest")
     return Frozen(target, wanted, counts, fresh=True)
 
@@ -424,11 +425,3 @@ def _identity(row: dict[str, Any]) -> dict[str, Any]:
         "prompt": canonical(row["prompt"]).decode(),
         "completion": canonical(row["completion"]).decode(),
     }
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

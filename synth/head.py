@@ -67,12 +67,3 @@ def check_root(path: Path, size: int, roots: Sequence[bytes], root: str) -> None
 def head_path(path: Path) -> Path:
     """Where it lies."""
     return path.with_suffix(".head")
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in it durable: a synced file that nobody finds is lost."""
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

@@ -26,9 +26,10 @@ import zstandard
 
 from policy.errors import BadInput, LedgerBroken, SpiritSafeError
 from policy.log import Frontier, leaf_body, leaf_hash
+from policy.manifest import sync_folder
 from synth.crash import Passing, Point, pass_by
 from synth.database import DAMAGE, beside, connect, damaged, write_error
-from synth.head import Head, check_root, check_size, head_path, read_head, sync_folder
+from synth.head import Head, check_root, check_size, head_path, read_head
 from synth.journal import Batch, Journal
 from synth.merging import forget, merge, squeeze
 from synth.migrations import migrate

@@ -5,6 +5,7 @@ stop.interrupted = True      # nothing more is sent; what is in flight is still 
 """
 
 import asyncio
+from collections.abc import Awaitable
 
 from policy.errors import BadInput, BudgetReached, PolicyDenied, SpiritSafeError
 from synth.config import Teacher
@@ -39,6 +40,16 @@ class Stop:
         """Stop because of a fault."""
         self.error = self.error or error
         self._asked.set()
+
+    async def sleep(self, sleep: Awaitable[None]) -> None:
+        """Sleep; whoever stops the run wakes every sleeper."""
+        sleeping = asyncio.ensure_future(sleep)
+        stopped = asyncio.ensure_future(self.wait())
+        try:
+            await asyncio.wait({sleeping, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            stopped.cancel()
 
     async def wait(self) -> None:
         """Return when nothing more may be sent."""

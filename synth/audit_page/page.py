@@ -17,10 +17,10 @@ from typing import Any
 
 from policy.errors import BadInput
 from synth.audit_page.account import Account, Day, Decided
-from synth.audit_page.pieces import FIELDS
+from synth.audit_page.pieces import FIELDS, seen
 from synth.pricing import dollars
 from synth.report.safe import csp_hash, environment
-from synth.report.text import percent, shown
+from synth.report.text import percent
 
 
 def html(account: Account, today: str) -> str:
@@ -122,16 +122,8 @@ def _names(account: Account) -> str:
             for one in account.students
         ],
     }
-    text = json.dumps(_seen(names), ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(seen(names), ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c")
-
-
-def _seen(value: Any) -> Any:
-    if isinstance(value, str):
-        return shown(value)
-    if isinstance(value, dict):
-        return {name: _seen(one) for name, one in value.items()}
-    return [_seen(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _clauses(one: Decided) -> list[str]:

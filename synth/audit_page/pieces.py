@@ -103,14 +103,16 @@ def _row(
     frozen = members.get(head[FIELDS.index("answered")], [])
     asked_text = shortened(asked(body), LONGEST_PROMPT) if body else ""
     row = [*head, judged, frozen, asked_text, shortened(text or "", LONGEST_ANSWER)]
-    return [_seen(value) for value in row]
+    return [seen(value) for value in row]
 
 
-def _seen(value: Any) -> Any:
+def seen(value: Any) -> Any:
     """Steering and invisible characters by their numbers, wherever a provider may have put them."""
     if isinstance(value, str):
         return shown(value)
-    return [_seen(one) for one in value] if isinstance(value, list) else value
+    if isinstance(value, dict):
+        return {name: seen(one) for name, one in value.items()}
+    return [seen(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _packed(rows: Sequence[Any]) -> str:

@@ -6,7 +6,6 @@ run.adopt(job, state)        # the provider's id is durable before anything else
 synth/batching/making.py, asking.py and reading.py act on it; synth/batching/engine.py is the loop.
 """
 
-import asyncio
 from collections.abc import Callable
 
 from policy.errors import BadInput
@@ -48,13 +47,7 @@ class Run:
 
     async def sleep(self, seconds: float) -> None:
         """Sleep; whoever stops the run ends it."""
-        sleeping = asyncio.ensure_future(self.its.sleep(max(0.0, seconds)))
-        stopped = asyncio.ensure_future(self.stop.wait())
-        try:
-            await asyncio.wait({sleeping, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeping.cancel()
-            stopped.cancel()
+        await self.stop.sleep(self.its.sleep(max(0.0, seconds)))
 
     def later(self, job: Job, asked: float | None = None) -> None:
         """When to ask next: each wait is longer, and no shorter than the server asks."""
