@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -72,6 +73,7 @@ class Batch:
     id: str
     requests: list[tuple[str, Json]]
     tag: str = ""
+    created: int = 0
     polls: int = 0
     cancelled: bool = False
     word: str = ""
@@ -97,12 +99,14 @@ class BatchServer:
         unlisted: bool = False,
         retry_after: str = "",
         done_when_cancelled: int = 0,
+        skew: float = 0.0,
     ) -> None:
         self.api, self.script, self.polls, self.word = api, results or {}, polls, word
         self.faults = {step: list(given) for step, given in (faults or {}).items()}
         self.extra_lines, self.failed, self.api_key = extra_lines, list(failed), api_key
         self.unlisted, self.retry_after = unlisted, retry_after
         self.done_when_cancelled = done_when_cancelled
+        self.skew = skew
         self.times: list[float] = []
         self.files: dict[str, bytes] = {}
         self.batches: list[Batch] = []
@@ -284,7 +288,8 @@ class BatchServer:
         tag = tag or body.get("batch", {}).get("displayName", "")
         number = len(self.batches)
         name = f"batches/b{number}" if self.api == "gemini" else f"batch_{number}"
-        batch = Batch(name, requests, tag, failed=self.failed.pop(0) if self.failed else "")
+        failed = self.failed.pop(0) if self.failed else ""
+        batch = Batch(name, requests, tag, int(time.time() + self.skew), failed=failed)
         self.batches.append(batch)
         return batch
 
@@ -424,12 +429,17 @@ LINES: dict[str, Callable[[str, Result, Json], Json]] = {
 }
 
 
+def _utc(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
 def _openai_shown(batch: Batch) -> Json:
     word, done = batch.word or "in_progress", bool(batch.word) and not batch.failed
     errors = {"object": "list", "data": [{"code": batch.failed, "message": "scripted"}]}
     return {
         "id": batch.id, "object": "batch", "endpoint": "/v1/chat/completions",
-        "input_file_id": "file-0", "completion_window": "24h", "status": word, "created_at": 1_700,
+        "input_file_id": "file-0", "completion_window": "24h", "status": word,
+        "created_at": batch.created,
         "output_file_id": f"out-{batch.id}" if batch.results else None,
         "error_file_id": f"err-{batch.id}" if batch.errors else None,
         "errors": errors if batch.word == "failed" else None,
@@ -441,7 +451,7 @@ def _openai_shown(batch: Batch) -> Json:
 
 def _mistral_shown(batch: Batch) -> Json:
     return {
-        "id": batch.id, "object": "batch", "input_files": ["file-0"], "created_at": 1_700,
+        "id": batch.id, "object": "batch", "input_files": ["file-0"], "created_at": batch.created,
         "endpoint": "/v1/chat/completions", "model": MODEL, "status": batch.word or "RUNNING",
         "errors": [{"message": batch.failed, "count": 1}] if batch.failed else [],
         "metadata": {"spiritsafe": batch.tag}, "total_requests": len(batch.requests),
@@ -459,7 +469,7 @@ def _anthropic_shown(batch: Batch) -> Json:
     return {
         "id": batch.id, "type": "message_batch", "request_counts": counts,
         "processing_status": "ended" if ended else "in_progress",
-        "created_at": "2999-01-01T00:00:00Z", "expires_at": "2999-01-02T00:00:00Z",
+        "created_at": _utc(batch.created), "expires_at": "2999-01-02T00:00:00Z",
         "results_url": f"http://elsewhere.invalid/{batch.id}" if ended else None,
     }  # fmt: skip
 
@@ -471,7 +481,7 @@ def _gemini_shown(batch: Batch) -> Json:
         "metadata": {
             "@type": "type.googleapis.com/google.ai.generativelanguage.v1main.GenerateContentBatch",
             "displayName": batch.tag, "state": batch.word or "BATCH_STATE_RUNNING",
-            "createTime": "2999-01-01T00:00:00Z", "model": f"models/{MODEL}",
+            "createTime": _utc(batch.created), "model": f"models/{MODEL}",
             "batchStats": {"requestCount": str(len(batch.requests)),
                            "successfulRequestCount": str(len(batch.results))},
         },

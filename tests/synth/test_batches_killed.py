@@ -110,7 +110,7 @@ def test_kills_at_random_with_refusals_among_the_lines(tmp_path: Path, api: str)
         return refused(429) if number % 10 == 3 else Result()
 
     home = tmp_path / "home"
-    with BatchServer(api, polls=2, results=results) as server:
+    with BatchServer(api, polls=2, results=results, skew=-5 * 3600) as server:
         path = batch_project(home, server, rows=60, limits={"batch_requests": 17, "tries": 20})
         for _ in range(4):
             seen, wanted = len(server.steps), chance.randint(1, 9)

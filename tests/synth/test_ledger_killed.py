@@ -71,7 +71,8 @@ def killed(path: Path, rows: int, *, most: int = 200_000) -> int:
         if int(line) >= rows:
             break
     child.send_signal(signal.SIGKILL)
-    rest, _ = child.communicate()
+    rest = child.stdout.read()  # not `communicate`: it passes over what is read ahead
+    child.communicate()
     return max([int(line), *(int(one) for one in rest.splitlines()[:-1])])
 
 
