@@ -23,6 +23,7 @@ from policy.permit import Action, Permit
 from synth.client import send
 from synth.config import Limits, Sampling, Teacher
 from synth.crash import Point
+from synth.garbage import rare_collections
 from synth.guard import Guard
 from synth.ledger import Ledger
 from synth.limiter import Limiter, Ticket
@@ -141,13 +142,14 @@ async def collect(
     workers = min(_workers(collection.limits.concurrency), max(1, len(collection.plan.todo)))
     tasks = [asyncio.create_task(run.work()) for _ in range(workers)]
     watching = asyncio.create_task(run.watch())
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in (*tasks, watching):
-            task.cancel()
-        await asyncio.gather(*tasks, watching, return_exceptions=True)
-        await collection.ledger.drained()
+    with rare_collections():
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in (*tasks, watching):
+                task.cancel()
+            await asyncio.gather(*tasks, watching, return_exceptions=True)
+            await collection.ledger.drained()
     run.summary.interrupted = stop.interrupted
     if stop.error:
         raise stop.error

@@ -28,6 +28,10 @@ from synth.wire import Call
 AROUND = 1000  # tokens; Anthropic documents up to 530 for its own words around tools
 
 
+# In the order of the project file, not sorted: a grammar follows the order of a schema's keys.
+_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
 class Calls(Sequence[Call]):
     """The calls of a project. A key is computed once, a body as often as it is needed."""
 
@@ -195,9 +199,7 @@ def _sent(teacher: Teacher, sampling: Sampling, prompt: Prompt, sample: int) -> 
     if prompt.split == "test" and sampling.held_out_temperature is not None:
         sampling = sampling.model_copy(update={"temperature": sampling.held_out_temperature})
     built = adapter.build(teacher, sampling, prompt.teacher, sample)
-    # In the order of the project file, not sorted: a grammar follows the order of a schema's keys.
-    body = json.dumps(built, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-    return adapter.path(teacher), body
+    return adapter.path(teacher), _ENCODE(built).encode()
 
 
 def _most_tokens(teacher: Teacher, sampling: Sampling, prompt: Prompt) -> int:

@@ -24,8 +24,13 @@ _KEYS = frozenset({"reasoning", "reasoning_content", "reasoning_details", "think
 """Fields that hold thoughts: OpenRouter, Groq, vLLM, DeepSeek, Moonshot, Ollama, Mistral."""
 _TYPES = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning.text"})
 """Kinds of a content part: Anthropic, Mistral, OpenAI Responses."""
-_HINTS = tuple(f'"{name}"'.encode() for name in (*sorted(_KEYS | _TYPES), "thought"))
-_NOTHING = re.compile(rb'\s*:\s*(?:null|""|\[\]|false)')
+_ROOTS = (b'"reasoning', b'thinking"', b'"thought')
+"""One of these is in each of the above, and searching for three takes a third of the time."""
+_REACH = 32  # bytes before and behind a root
+_HINT = re.compile(
+    rb'"(?:%b|thought)"\s*(?::(?!\s*(?:null|""|\[\]|false))|\Z)|[:\s]"(?:%b)"'
+    % tuple(b"|".join(re.escape(n).encode() for n in sorted(names)) for names in (_KEYS, _TYPES))
+)
 _KEPT = frozenset({"type", "id", "index", "format"})
 _INLINE = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 
@@ -53,7 +58,10 @@ def without_reasoning(reply: Reply) -> Reply:
     except (ValueError, RecursionError):
         return reply  # not an answer: what an unreadable body holds is nobody's thought
     inline = _thinks(data)
-    raw = json.dumps(_silent(data, inline), ensure_ascii=False, separators=(",", ":"))
+    silent = _silent(data, inline)
+    if silent == data and not (completion and completion.reasoning):
+        return reply  # a word that looked like one: the token "thinking" among logprobs
+    raw = json.dumps(silent, ensure_ascii=False, separators=(",", ":"))
     if completion:
         signal = TokenLogprobs() if inline else completion.logprobs  # they spell the thoughts too
         result = replace(completion, reasoning="", logprobs=signal)
@@ -62,12 +70,12 @@ def without_reasoning(reply: Reply) -> Reply:
 
 def _holds(raw: bytes) -> bool:
     """Whether a body may hold a thought: a search of its bytes, since most hold none."""
-    for hint in _HINTS:
-        place = raw.find(hint)
+    for root in _ROOTS:
+        place = raw.find(root)
         while place >= 0:
-            if not _NOTHING.match(raw, place + len(hint)):
+            if _HINT.search(raw, max(0, place - _REACH), place + len(root) + _REACH):
                 return True
-            place = raw.find(hint, place + 1)
+            place = raw.find(root, place + 1)
     return b"<think>" in raw
 
 

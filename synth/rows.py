@@ -5,7 +5,6 @@ log valid and tells nobody what was there. Leaves hold text, whole numbers and b
 probabilities are among the content that is committed to, as float32 bytes.
 """
 
-import json
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -88,15 +87,16 @@ class OutcomeRow:
     headers: Mapping[str, str]
     salt: bytes
 
-    def values(self, seq: int, content: tuple[Any, ...] | None) -> tuple[Any, ...]:
-        """The columns of table `outcome`, given those of table `completion`."""
+    def values(self, seq: int, content: tuple[Any, ...] | None, headers: bytes) -> tuple[Any, ...]:
+        """The columns of table `outcome`, given those of table `completion` and the headers in
+        their canonical form."""
         stored = commit(self.salt, stored_content(content[2:])) if content else ""
         return (
             *(seq, self.attempt, self.at, str(self.outcome), self.failure, self.message),
             *(self.status, self.served_model, self.provider_request_id, self.prompt_tokens),
             *(self.completion_tokens, self.cached_tokens, self.reasoning_tokens, self.estimated),
             *(self.cost_nano, self.milliseconds, stored),
-            commit(self.salt, raw_bytes(self.headers, self.raw)),
+            commit(self.salt, headers + b"\n" + self.raw),
         )
 
 
@@ -164,9 +164,9 @@ def entry(row: Row, seq: int, pack: Pack) -> tuple[Leaf, Tables]:
 
 def _outcome(row: OutcomeRow, seq: int, pack: Pack) -> tuple[Leaf, Tables]:
     content = completion_values(row.attempt, row.key, row.completion) if row.completion else None
-    outcome = row.values(seq, content)
-    headers = json.dumps(dict(row.headers), sort_keys=True)
-    raw = (row.attempt, row.salt, headers, pack(row.raw))
+    headers = canonical(dict(row.headers))
+    outcome = row.values(seq, content, headers)
+    raw = (row.attempt, row.salt, headers.decode(), pack(row.raw))
     tables: Tables = [("outcome", outcome), ("raw", raw)]
     if content:
         tables.append(("completion", content))

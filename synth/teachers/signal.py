@@ -12,15 +12,18 @@ reader to judge: two readers never disagree on what was paid for.
 import gc
 import json
 from collections.abc import Sequence
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 
 import msgspec
 
 from synth.wire import TokenLogprobs
 
+T = TypeVar("T")
 SENTINEL = -9000.0  # OpenAI reports -9999.0 for a token outside its top 20
 LARGE = 16 * 2**10  # bytes, from which reading in layers pays
 MAX_ID = 2**31
+START = 96  # bytes by which the logprobs are found in their reply: longer words take longer to find
 
 
 class _Entry(msgspec.Struct, gc=False):
@@ -65,12 +68,14 @@ def decoded(raw: bytes) -> Any:
 def _in_layers(raw: bytes) -> Any:
     """The reply without its logprobs, then these."""
     signals = [bytes(choice.logprobs) for choice in _REPLY.decode(raw).choices]
-    large = [signal for signal in signals if len(signal) >= LARGE]
-    if any(raw.count(signal) != 1 for signal in large):
-        return _ANY.decode(raw)
     rest = raw
-    for signal in large:
-        rest = rest.replace(signal, b"null")
+    for signal in signals:
+        if len(signal) >= LARGE:
+            # By its beginning: to look for all of it takes longer than to decode it.
+            before, _, after = rest.partition(start := signal[:START])
+            if not after.startswith(signal[START:]) or start in after:
+                return _ANY.decode(raw)
+            rest = before + b"null" + after[len(signal) - START :]
     value = _ANY.decode(rest)
     for choice, signal in zip(value["choices"], signals, strict=True):
         if len(signal) >= LARGE:
@@ -94,23 +99,28 @@ def _signal(raw: bytes) -> Any:
 
 def token_logprobs(tokens: list[_Token]) -> TokenLogprobs:
     """The evidence of typed rows. Raises ValueError where one of them is no token."""
-    tops = [_likely(token.top_logprobs or []) for token in tokens]
+    rows = [token.top_logprobs or [] for token in tokens]
+    likely = _checked(list(chain.from_iterable(rows)))
+    if likely and min(likely) <= SENTINEL:  # what stands for "outside the top 20" goes
+        rows = [[top for top in row if top.logprob > SENTINEL] for row in rows]
+        likely = tuple([value for value in likely if value > SENTINEL])
     return TokenLogprobs(
         token_bytes=_pieces(tokens),
         token_logprobs=_checked(tokens),
         token_ids=_ids(tokens),
-        top_bytes=tuple([_pieces(row) for row in tops]),
-        top_logprobs=tuple([_checked(row) for row in tops]),
-        top_ids=tuple([_ids(row) for row in tops]),
+        top_bytes=_nested(rows, _pieces(list(chain.from_iterable(rows)))),
+        top_logprobs=_nested(rows, likely),
+        top_ids=tuple([_ids(row) for row in rows]),
     )
 
 
-def _likely(row: list[_Entry]) -> list[_Entry]:
-    """The candidates less those that stand for "outside the top 20"."""
-    values = _checked(row)
-    if not values or min(values) > SENTINEL:
-        return row
-    return [top for top in row if top.logprob > SENTINEL]
+def _nested(rows: Sequence[Sequence[Any]], flat: tuple[T, ...]) -> tuple[tuple[T, ...], ...]:
+    """As many in each as the rows have."""
+    found, at = [], 0
+    for row in rows:
+        found.append(flat[at : at + len(row)])
+        at += len(row)
+    return tuple(found)
 
 
 def _checked(row: Sequence[_Entry]) -> tuple[float, ...]:

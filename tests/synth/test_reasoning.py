@@ -64,14 +64,29 @@ def test_nothing_of_a_thought_is_left(name: str) -> None:
 
 
 def test_the_probabilities_of_inline_thoughts_go_too() -> None:
-    data = json.loads(body(content="<think>odd</think>lost"))
-    token = {"token": "odd", "bytes": [111, 100, 100], "logprob": -0.1, "top_logprobs": []}
-    data["choices"][0]["logprobs"] = {"content": [token]}
+    data = tokens("odd")
+    data["choices"][0]["message"]["content"] = "<think>odd</think>lost"
     given = json.dumps(data).encode()
     left = without_reasoning(Reply(parse(given, sampling(), {}), given))
     assert isinstance(left.result, Completion)
     assert not left.result.logprobs.token_bytes
     assert b"111" not in left.raw
+
+
+@pytest.mark.parametrize("name", [name for name in THOUGHTS if name != "escaped"])
+@pytest.mark.parametrize("wide", [1, 100])
+def test_white_space_hides_none(name: str, wide: int) -> None:
+    spread = json.dumps(json.loads(THOUGHTS[name]), indent=2, separators=(",", " " * wide + ": "))
+    left = without_reasoning(Reply(parse(b"{}", sampling(), {}), spread.encode()))
+    assert SECRET not in json.dumps(json.loads(left.raw))
+
+
+def tokens(text: str) -> dict[str, Any]:
+    """A reply with one token, spelled as given."""
+    data: dict[str, Any] = json.loads(body())
+    token = {"token": text, "bytes": list(text.encode()), "logprob": -0.1, "top_logprobs": []}
+    data["choices"][0]["logprobs"] = {"content": [token]}
+    return data
 
 
 @pytest.mark.parametrize(
@@ -81,6 +96,8 @@ def test_the_probabilities_of_inline_thoughts_go_too() -> None:
         body(reasoning_content=None),
         body(reasoning="", reasoning_details=[]),
         body(content="I am thinking of reasoning"),
+        json.dumps(tokens("thinking")).encode(),
+        json.dumps(tokens('"reasoning": ')).encode(),
         b"not json <think>",
         b"\xff\xfe",
     ],
