@@ -7,7 +7,7 @@ that grew with every request; looking once a helping for what is there already t
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import duckdb
@@ -18,6 +18,7 @@ from synth.database import insert
 from synth.journal import Batch
 
 KEPT = "8MB"  # of pages that DuckDB may keep at hand between two helpings
+READING = "24MB"  # the same, while it looks for what is there
 
 Tables = dict[str, list[tuple[Any, ...]]]
 
@@ -31,7 +32,7 @@ def merge(
     for batch in batches:
         for table, rows in batch.tables.items():
             tables.setdefault(table, []).extend(rows)
-    _only_new(connection, tables)
+    _sparingly(connection, lambda: _only_new(connection, tables))
     with _transaction(connection):
         for table, rows in tables.items():
             if rows:
@@ -63,6 +64,19 @@ def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         with contextlib.suppress(duckdb.Error):  # a full disk invalidates the handle
             connection.execute("ROLLBACK")
         raise
+
+
+def _sparingly(connection: duckdb.DuckDBPyConnection, work: Callable[[], None]) -> None:
+    """Do it with few pages at hand: looking for what is there reads a column of the whole ledger,
+    which would otherwise stay until the rows are in."""
+    try:
+        connection.execute(f"SET memory_limit = '{READING}'")
+        work()
+    except duckdb.OutOfMemoryException:
+        connection.execute("RESET memory_limit")
+        work()
+    finally:
+        connection.execute("RESET memory_limit")
 
 
 def squeeze(connection: duckdb.DuckDBPyConnection) -> None:
