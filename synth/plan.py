@@ -25,6 +25,7 @@ from synth.teachers import ADAPTERS
 from synth.turns import pictures_of, words_of
 from synth.wire import Call
 
+_WRITE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 AROUND = 1000  # tokens; Anthropic documents up to 530 for its own words around tools
 
 
@@ -196,8 +197,7 @@ def _sent(teacher: Teacher, sampling: Sampling, prompt: Prompt, sample: int) -> 
         sampling = sampling.model_copy(update={"temperature": sampling.held_out_temperature})
     built = adapter.build(teacher, sampling, prompt.teacher, sample)
     # In the order of the project file, not sorted: a grammar follows the order of a schema's keys.
-    body = json.dumps(built, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-    return adapter.path(teacher), body
+    return adapter.path(teacher), _WRITE(built).encode()
 
 
 def _most_tokens(teacher: Teacher, sampling: Sampling, prompt: Prompt) -> int:

@@ -31,11 +31,12 @@ from policy.verify import (
     check_inclusion,
     verify_run,
 )
-from synth.audit import fields_of, receipts
+from synth.audit import receipts
 from synth.bench import Bench
 from synth.checkpoints import NOTES, public_key
 from synth.gates import groups_of
 from synth.ledger import Ledger
+from synth.ledger_checks import fields_of
 from synth.takedown import CLEAN, states_of
 
 Found = list[Finding]
@@ -101,7 +102,7 @@ def prove_row(
         return [Finding("log", f"has {ledger.size} entries, {checkpoint.size} were signed")], []
     found, proofs, subtree = [], [], _subtrees(ledger)
     for seq, kind in entries:
-        body = leaf_body(kind, seq, fields_of(ledger, kind, seq))
+        body = leaf_body(kind, seq, fields_of(ledger, seq))
         text = inclusion_text(body, seq, inclusion_proof(seq, checkpoint.size, subtree), note)
         found += check_inclusion(text, public_key(home))
         proofs.append(text)
