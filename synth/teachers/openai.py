@@ -13,6 +13,7 @@ differs, its SDK's types: mistralai 3.7, together 3.1, groq 1.7.
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 from synth.config import Sampling, Teacher
@@ -83,7 +84,11 @@ _WAYS = {
 
 def ways(teacher: Teacher) -> _Ways:
     """Those of the provider behind an offering: `together`, `together/model`, `model@together`."""
-    offering = teacher.offering
+    return _ways_of(teacher.offering)
+
+
+@cache
+def _ways_of(offering: str) -> _Ways:
     owners = (offering, offering.partition("/")[0], offering.rpartition("@")[2])
     return next((_WAYS[owner] for owner in owners if owner in _WAYS), _Ways())
 
