@@ -9,6 +9,7 @@ surrogate pair) is refused.
 """
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ CHUNK = 1 << 20
 SALT_BYTES = 16
 PREFIX = "sha256:"
 SAFE = 2**53 - 1  # RFC 8785 allows no larger integer: an IEEE double could not hold it
-_SIMPLE = frozenset({str, int, bool, type(None)})
-_ENCODE = msgspec.json.Encoder(order="sorted").encode
+_SIMPLE = frozenset({str, bool, type(None)})
+_NESTED = frozenset({dict, list, tuple})
+_ENCODE = msgspec.json.Encoder(order="deterministic").encode
 
 
 def canonical(value: Any) -> bytes:
@@ -49,17 +51,19 @@ def _plain(value: Any) -> bool:
     """Whether a value holds text, whole numbers, booleans and nothing, under ASCII keys."""
     kind = type(value)
     if kind is dict:
-        return _ascii(value) and _all_plain(list(value.values()))
-    return _all_plain(value) if kind is list or kind is tuple else _all_plain([value])
+        return _ascii(value) and _all_plain(value.values())
+    return _all_plain(value) if kind is list or kind is tuple else _all_plain((value,))
 
 
-def _all_plain(values: list[Any] | tuple[Any, ...]) -> bool:
-    kinds = set(map(type, values))
-    if not kinds <= _SIMPLE:
-        nested = [value for value in values if type(value) not in _SIMPLE]
-        if not all(type(value) in (dict, list, tuple) and _plain(value) for value in nested):
+def _all_plain(values: Collection[Any]) -> bool:
+    for value in values:
+        kind = type(value)
+        if kind is int:
+            if not -SAFE <= value <= SAFE:
+                return False
+        elif kind not in _SIMPLE and not (kind in _NESTED and _plain(value)):
             return False
-    return int not in kinds or all(-SAFE <= value <= SAFE for value in values if type(value) is int)
+    return True
 
 
 def _ascii(keys: dict[Any, Any]) -> bool:

@@ -13,7 +13,7 @@ C2SP tlog-checkpoint (text).
 """
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -101,6 +101,16 @@ class Frontier:
             root = node_hash(peak, root)
         return root
 
+    def since(self, start: int) -> "Frontier":
+        """The edge of the tree over the leaves from `start` on. They must fit into one subtree that
+        begins there, which has not been merged with what stands before it."""
+        rest = self._size - start
+        if not 0 <= rest < (start & -start or rest + 1):
+            raise BadInput(f"an edge of {self._size} leaves does not part at {start}")
+        part = Frontier()
+        part._size, part._peaks = rest, self._peaks[start.bit_count() if start else 0 :]
+        return part
+
     def to_bytes(self) -> bytes:
         """Eight bytes of size, then the hashes."""
         return self._size.to_bytes(8, "big") + b"".join(self._peaks)
@@ -125,23 +135,35 @@ def root_of(leaves: Iterable[bytes]) -> bytes:
     return frontier.root()
 
 
-def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
-    """The hashes that lead from one leaf to the root, from the bottom up."""
-    if not 0 <= index < len(leaves):
-        raise BadInput(f"there is no leaf {index} in a log of {len(leaves)}")
-    proof, row = [], list(leaves)
-    while len(row) > 1:
-        if (sibling := index ^ 1) < len(row):
-            proof.append(row[sibling])
-        row = _row_above(row)
-        index >>= 1
-    return proof
+Subtree = Callable[[int, int], bytes]
+"""The root over the leaves from the first place up to, and without, the second."""
 
 
-def _row_above(row: list[bytes]) -> list[bytes]:
-    """Pairs joined; an odd last one rises as it is, as RFC 6962 splits at powers of two."""
-    paired = [node_hash(row[at], row[at + 1]) for at in range(0, len(row) - 1, 2)]
-    return paired + row[-1:] if len(row) % 2 else paired
+def subtrees_of(leaves: Sequence[bytes]) -> Subtree:
+    """The subtrees of a log whose hashes are all at hand."""
+    return lambda start, end: root_of(leaves[start:end])
+
+
+def inclusion_proof(index: int, size: int, subtree: Subtree) -> list[bytes]:
+    """The hashes that lead from one leaf to the root, from the bottom up (PATH of RFC 6962 2.1.1).
+    A log that can name its subtrees need not read its leaves."""
+    if not 0 <= index < size:
+        raise BadInput(f"there is no leaf {index} in a log of {size}")
+    proof, start, end = list[bytes](), 0, size
+    while end - start > 1:
+        split = start + _split(end - start)
+        if index < split:
+            proof.append(subtree(split, end))
+            end = split
+        else:
+            proof.append(subtree(start, split))
+            start = split
+    return proof[::-1]
+
+
+def _split(size: int) -> int:
+    """The largest power of two below a size: where RFC 6962 parts a tree."""
+    return 1 << (size - 1).bit_length() - 1
 
 
 def verify_inclusion(
@@ -164,23 +186,23 @@ def verify_inclusion(
     return last == 0 and here == root
 
 
-def consistency_proof(leaves: Sequence[bytes], old_size: int) -> list[bytes]:
-    """The hashes that show that a log of `old_size` is a beginning of this one."""
-    if not 0 < old_size <= len(leaves):
-        raise BadInput(f"a log of {len(leaves)} has no beginning of {old_size} leaves")
-    return _subproof(leaves, old_size, True)
-
-
-def _subproof(leaves: Sequence[bytes], old_size: int, whole: bool) -> list[bytes]:
-    """SUBPROOF of RFC 6962 2.1.2; `whole` while the old root is known to the reader."""
-    size = len(leaves)
-    if old_size == size:
-        return [] if whole else [root_of(leaves)]
-    split = 1 << (size - 1).bit_length() - 1
-    if old_size <= split:
-        return [*_subproof(leaves[:split], old_size, whole), root_of(leaves[split:])]
-    right = _subproof(leaves[split:], old_size - split, False)
-    return [*right, root_of(leaves[:split])]
+def consistency_proof(old: int, size: int, subtree: Subtree) -> list[bytes]:
+    """The hashes that show that a log of the `old` size is a beginning of this one (SUBPROOF of
+    RFC 6962 2.1.2)."""
+    if not 0 < old <= size:
+        raise BadInput(f"a log of {size} has no beginning of {old} leaves")
+    proof, start, end = list[bytes](), 0, size
+    while old != end:
+        split = start + _split(end - start)
+        if old <= split:
+            proof.append(subtree(split, end))
+            end = split
+        else:
+            proof.append(subtree(start, split))
+            start = split
+    if start:  # else the whole old root, which the reader has
+        proof.append(subtree(start, end))
+    return proof[::-1]
 
 
 def verify_consistency(

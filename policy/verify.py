@@ -15,6 +15,7 @@ what was put into it: keep a copy of a checkpoint where the writer cannot reach.
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -50,6 +51,8 @@ class LogRow(NamedTuple):
 class Edge(NamedTuple):
     """The tree after one commit, as the ledger noted it."""
 
+    first: int
+    """Index of its first leaf: where the commit before it ended."""
     size: int
     root: bytes
     frontier: bytes
@@ -72,28 +75,92 @@ def verify_log(
 
     `rows` and `edges` come in order and are read once, so a log of any size fits.
     """
+    altered: list[Finding] = []
+    found = verify_tree(_checked_leaves(rows, altered), checkpoints, public_key, edges)
+    return altered + found
+
+
+def check_leaves(rows: Iterable[LogRow], first: int, last: int) -> Iterator[Finding]:
+    """Check the leaves from one place up to, and without, another: their order and their fields. A
+    large log is looked at in such parts, side by side."""
+    expected = first
+    for row in rows:
+        yield from _check_row(row, expected)
+        expected = max(expected, row.seq + 1)
+    if expected < last:
+        yield Finding(f"leaf {_span(expected, last)}", "is missing")
+
+
+def _checked_leaves(rows: Iterable[LogRow], altered: list[Finding]) -> Iterator[bytes]:
+    """The hashes of the leaves in order; what is wrong with a row is added to `altered`."""
+    expected = 0
+    for row in rows:
+        altered += _check_row(row, expected)
+        if row.seq >= expected:
+            expected = row.seq + 1
+            yield row.leaf_hash
+
+
+def verify_tree(
+    hashes: Iterable[bytes],
+    checkpoints: Iterable[str],
+    public_key: str,
+    edges: Iterable[Edge] = (),
+) -> list[Finding]:
+    """Check the hashes of all leaves, in order, against every commit and every signed root."""
     findings: list[Finding] = []
-    noted = iter(edges)
-    edge = next(noted, None)
     signed = _read_checkpoints(checkpoints, public_key, findings)
-    frontier, expected = Frontier(), 0
+    frontier = Frontier()
     roots = {0: frontier.root()}
     wanted = {checkpoint.size for checkpoint in signed}
-    for row in rows:
-        findings += _check_row(row, expected)
-        if row.seq < expected:
-            continue
-        expected = row.seq + 1
-        frontier.append(row.leaf_hash)
-        if frontier.size in wanted:
-            roots[frontier.size] = frontier.root()
-        while edge is not None and edge.size <= frontier.size:
-            if (edge.size, edge.frontier) != (frontier.size, frontier.to_bytes()) or (
-                edge.root != frontier.root()
-            ):
-                findings.append(Finding(f"commit of size {edge.size}", "is not that of the log"))
-            edge = next(noted, None)
-    return findings + list(_check_roots(signed, roots, frontier.size))
+    commits = _Commits(edges)
+    for hashed in hashes:
+        frontier.append(hashed)
+        size = frontier.size
+        if size in wanted:
+            roots[size] = frontier.root()
+        if commits.next_size <= size:
+            findings += commits.check(frontier)
+    return [*findings, *commits.left(frontier.size), *_check_roots(signed, roots, frontier.size)]
+
+
+class _Commits:
+    """The commits that the ledger noted: each begins where the one before it ended."""
+
+    def __init__(self, edges: Iterable[Edge]) -> None:
+        self._edges = iter(edges)
+        self._at = 0
+        self._edge = next(self._edges, None)
+
+    @property
+    def next_size(self) -> float:
+        """Size of the log after the next one."""
+        return self._edge.size if self._edge else math.inf
+
+    def check(self, frontier: Frontier) -> Iterator[Finding]:
+        """Those that end here."""
+        while self._edge and self._edge.size <= frontier.size:
+            edge = self._edge
+            this = f"commit of size {edge.size}"
+            if edge.first != self._at:
+                yield Finding(this, f"begins at {edge.first}, the one before it ended {self._at}")
+            if (edge.size, edge.frontier) != (frontier.size, frontier.to_bytes()):
+                yield Finding(this, "is not that of the log")
+            elif edge.root != frontier.root():
+                yield Finding(this, "its root is not that of the log")
+            self._at, self._edge = edge.size, next(self._edges, None)
+
+    def left(self, size: int) -> Iterator[Finding]:
+        """Those past the end of the log, and an end that none of them noted."""
+        if self._at and self._edge is None and self._at != size:
+            yield Finding(f"leaf {_span(self._at, size)}", "is after the last commit")
+        while self._edge:
+            yield Finding(f"commit of size {self._edge.size}", f"the log has {size} leaves")
+            self._edge = next(self._edges, None)
+
+
+def _span(first: int, last: int) -> str:
+    return f"{first}" if last == first + 1 else f"{first} to {last - 1}"
 
 
 def check_content(object_name: str, commitment: str, salt: bytes, content: bytes) -> list[Finding]:
@@ -164,21 +231,22 @@ def _read_checkpoints(
     return signed
 
 
-def _check_row(row: LogRow, expected: int) -> Iterator[Finding]:
+def _check_row(row: LogRow, expected: int) -> list[Finding]:
     """What is wrong with one row: its place, or its fields."""
-    this = _name(row)
-    if row.seq > expected:
-        gap = f"{expected}" if row.seq == expected + 1 else f"{expected} to {row.seq - 1}"
-        yield Finding(f"leaf {gap}", f"is missing before {this}")
-    if row.seq < expected:
-        yield Finding(this, f"leaf {row.seq} is there twice or out of order")
+    problem = ""
     try:
-        recomputed = leaf_hash(leaf_body(row.kind, row.seq, row.fields))
+        if leaf_hash(leaf_body(row.kind, row.seq, row.fields)) != row.leaf_hash:
+            problem = f"leaf {row.seq} is altered: its fields do not match its hash"
     except SpiritSafeError as error:
-        yield Finding(this, str(error))
-        return
-    if recomputed != row.leaf_hash:
-        yield Finding(this, f"leaf {row.seq} is altered: its fields do not match its hash")
+        problem = f"leaf {row.seq}: {error}"
+    if row.seq == expected and not problem:
+        return []
+    this, found = _name(row), []
+    if row.seq > expected:
+        found.append(Finding(f"leaf {_span(expected, row.seq)}", f"is missing before {this}"))
+    if row.seq < expected:
+        found.append(Finding(this, f"leaf {row.seq} is there twice or out of order"))
+    return [*found, Finding(this, problem)] if problem else found
 
 
 def _check_roots(

@@ -146,6 +146,7 @@ def _page(bench: "Bench") -> None:
 
     home = bench.project.home
     with bench.open() as ledger:
+        ledger.only_read()
         found = findings(ledger, home)
         account = gather(
             ledger, home, title=bench.project.name, findings=found, register=bench.register

@@ -48,6 +48,7 @@ def everything(words: tuple[str, ...], overrides: tuple[str, ...], as_json: bool
 
     bench, _ = bench_and_words(words, overrides)
     with bench.open() as ledger:
+        ledger.only_read()
         found, size = findings(ledger, bench.project.home), ledger.size
     settle(found, as_json, f"verified: {size} log entries, every dataset and run")
 

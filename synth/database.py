@@ -18,6 +18,7 @@ from policy.manifest import sync_folder
 from synth.crash import Passing, Point, pass_by
 
 HARDENED = """
+SET enable_progress_bar=false;
 SET autoinstall_known_extensions=false; SET autoload_known_extensions=false;
 SET allow_community_extensions=false; SET allow_persistent_secrets=false;
 SET allowed_configs=['memory_limit'];
@@ -31,8 +32,9 @@ NAME = "ledger"
 _STORAGE = "STORAGE_VERSION 'v1.5.0', ROW_GROUP_SIZE 4096"
 
 
-def connect(path: Path) -> duckdb.DuckDBPyConnection:
-    """Open the file for writing, hardened. Raises LedgerBroken if that cannot be."""
+def connect(path: Path, *, only_read: bool = False) -> duckdb.DuckDBPyConnection:
+    """Open the file, for writing unless told otherwise, hardened. Raises LedgerBroken if that
+    cannot be."""
     connection = duckdb.connect(
         config={
             "wal_autocheckpoint": "4MB",  # until then rows lie in memory, twice their size
@@ -40,7 +42,8 @@ def connect(path: Path) -> duckdb.DuckDBPyConnection:
         }
     )
     try:
-        connection.execute(f"ATTACH {_quoted(path)} AS {NAME} ({_STORAGE})")
+        how = "READ_ONLY" if only_read else _STORAGE
+        connection.execute(f"ATTACH {_quoted(path)} AS {NAME} ({how})")
     except duckdb.IOException as error:
         connection.close()
         raise _open_error(error, path) from error

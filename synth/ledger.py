@@ -70,6 +70,7 @@ class Ledger:
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="ledger")
         self._failed: Exception | None = None
         self.passing: Passing = pass_by
+        self.reads_only = False
 
     @classmethod
     def open(
@@ -186,6 +187,17 @@ class Ledger:
             except duckdb.Error as error:
                 raise write_error(error, self.path) from error
 
+    def only_read(self) -> None:
+        """Write no more, and let other processes read beside this one: `Reader`. Until the last of
+        them ends, none can write. Raises LedgerBroken where one began to just now."""
+        with self._using, self._writing:
+            self._merge()
+            self._connection.execute("CHECKPOINT")
+            self._connection.close()
+            self._failed = BadInput("the ledger is only read", where=self.path.name)
+            self._connection = connect(self.path, only_read=True)
+            self.reads_only = True
+
     async def drained(self) -> None:
         """Wait until nothing is pending."""
         while busy := [one for one in (self._writer, self._merging) if one and not one.done()]:
@@ -262,7 +274,7 @@ class Ledger:
             for table, values in touched:
                 tables.setdefault(table, []).append(values)
         root, edge = frontier.root(), frontier.to_bytes()
-        tables["batch"] = [(frontier.size, root, edge)]
+        tables["batch"] = [(frontier.size, root, edge, first)]
         return Batch(first, frontier.size, root, edge, tables)
 
     def _committed(self, batch: Batch) -> None:

@@ -1,6 +1,6 @@
 """A ledger of an earlier version becomes one of this: numbered steps, each in one transaction.
 
-    migrate(connection)      # "5"
+    migrate(connection)      # "6"
 
 A step only adds; what is in a ledger stays as it was written.
 """
@@ -61,7 +61,13 @@ CREATE VIEW settled AS         -- everything that has stored bytes
 SELECT attempt, content_commit, raw_commit FROM outcome
 UNION ALL SELECT id, content_commit, raw_commit FROM imported;
 """
-STEPS = {"3": ("4", NOTICES), "4": ("5", IMPORTS)}
+COMMITS = """
+ALTER TABLE batch ADD COLUMN first BIGINT;      -- entries before it: a missing commit leaves a gap
+UPDATE batch SET first = b.before
+FROM (SELECT size, lag(size, 1, 0) OVER (ORDER BY size) AS before FROM batch) b
+WHERE batch.size = b.size;
+"""
+STEPS = {"3": ("4", NOTICES), "4": ("5", IMPORTS), "5": ("6", COMMITS)}
 """Version before -> version after, and what makes it."""
 
 

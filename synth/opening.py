@@ -16,7 +16,7 @@ from policy.errors import BadInput, LedgerBroken
 from policy.log import Frontier
 from synth.journal import Batch, Journal
 
-SCHEMA_VERSION = "5"
+SCHEMA_VERSION = "6"
 FIRST_SCHEMA = "3"  # what schema.sql makes; synth/migrations.py does the rest
 
 

@@ -14,22 +14,20 @@ import json
 from array import array
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import chain, pairwise
 from typing import Any
 
-from policy.digest import PREFIX, digest
+from policy.digest import PREFIX, canonical
 from synth.config import Limits, Sampling, Teacher
 from synth.ledger import Ledger
+from synth.moulds import Moulds, sent
 from synth.prompts import Prompt
-from synth.teachers import ADAPTERS
 from synth.turns import pictures_of, words_of
 from synth.wire import Call
 
+SHORT = 16  # bytes of a key by which calls are told apart
 AROUND = 1000  # tokens; Anthropic documents up to 530 for its own words around tools
-
-
-# In the order of the project file, not sorted: a grammar follows the order of a schema's keys.
-_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 class Calls(Sequence[Call]):
@@ -43,6 +41,7 @@ class Calls(Sequence[Call]):
         self._more = array("L", [at for at, one in enumerate(prompts) if one.split != "test"])
         self._size = len(prompts) + len(self._more) * (sampling.samples - 1)
         self._keys = bytearray(32 * self._size)
+        self._moulds = Moulds(teacher, sampling)
 
     def __len__(self) -> int:
         return self._size
@@ -58,14 +57,17 @@ class Calls(Sequence[Call]):
 
     def key(self, at: int) -> str:
         """The key of the call at a place."""
+        return PREFIX + self.digest(at).hex()
+
+    def digest(self, at: int) -> bytes:
+        """The 32 bytes of that key."""
         known = self._keys[32 * at : 32 * at + 32]
         if any(known):
-            return PREFIX + known.hex()
-        teacher, sampling, base = self._settings
+            return bytes(known)
         prompt, sample = self._where(at)
-        key = request_key(base, *_sent(teacher, sampling, prompt, sample), sample)
-        self._keys[32 * at : 32 * at + 32] = bytes.fromhex(key.removeprefix(PREFIX))
-        return key
+        found = _digest(self._settings[2], *self._moulds.sent(prompt, sample), sample)
+        self._keys[32 * at : 32 * at + 32] = found
+        return found
 
     def _call(self, at: int) -> Call:
         teacher, sampling, base = self._settings
@@ -144,8 +146,8 @@ class Attempts:
 
 
 def _short(key: str) -> bytes:
-    """A third of the memory."""
-    return key.removeprefix(PREFIX).encode()[:32]
+    """The first 128 bits: a fifth of the memory."""
+    return bytes.fromhex(key[len(PREFIX) : len(PREFIX) + 2 * SHORT])
 
 
 @dataclass(slots=True)
@@ -181,7 +183,7 @@ def render(
 ) -> Call:
     """The call exactly as it will be sent, less the key of the account; `key` is its own, if it is
     known already."""
-    path, body = _sent(teacher, sampling, prompt, sample)
+    path, body = sent(teacher, sampling, prompt, sample)
     return Call(
         path=path,
         body=body,
@@ -191,15 +193,6 @@ def render(
         split=prompt.split,
         prompt_tokens=_most_tokens(teacher, sampling, prompt),
     )
-
-
-def _sent(teacher: Teacher, sampling: Sampling, prompt: Prompt, sample: int) -> tuple[str, bytes]:
-    """Path and body of a call."""
-    adapter = ADAPTERS[teacher.adapter]
-    if prompt.split == "test" and sampling.held_out_temperature is not None:
-        sampling = sampling.model_copy(update={"temperature": sampling.held_out_temperature})
-    built = adapter.build(teacher, sampling, prompt.teacher, sample)
-    return adapter.path(teacher), _ENCODE(built).encode()
 
 
 def _most_tokens(teacher: Teacher, sampling: Sampling, prompt: Prompt) -> int:
@@ -214,17 +207,22 @@ def _most_tokens(teacher: Teacher, sampling: Sampling, prompt: Prompt) -> int:
 
 def request_key(base: str, path: str, body: bytes, sample: int) -> str:
     """Identity of a request."""
-    return digest({"base": base, "path": path, "body": body.decode(), "sample": sample})
+    return PREFIX + _digest(base, path, body, sample).hex()
+
+
+def _digest(base: str, path: str, body: bytes, sample: int) -> bytes:
+    whole = canonical({"base": base, "path": path, "body": body.decode(), "sample": sample})
+    return sha256(whole).digest()
 
 
 _HISTORY = """
-SELECT key, CASE WHEN bool_or(class = 'ok') THEN 'done'
+SELECT unhex(substr(key, 8, 32)), CASE WHEN bool_or(class = 'ok') THEN 'done'
                  WHEN bool_or(class = 'billed_bad') THEN 'unusable'
                  WHEN bool_or(class = 'pending') THEN 'pending'
                  WHEN bool_or(class = 'unknown') THEN 'lost'
                  WHEN arg_max(kind, seq) IN ('bad_request', 'content_filter') THEN 'refused'
                  ELSE 'again' END, count(*)
-FROM state GROUP BY key
+FROM state GROUP BY state.key
 """
 # Refusals that the same request would meet again are not sent again by themselves.
 _RESENDS = """
@@ -237,22 +235,24 @@ def sort_out(ledger: Ledger, calls: Sequence[Call], limits: Limits) -> Plan:
     """Ask the ledger what happened to each call before. Two queries, whatever the size."""
     known: dict[bytes, tuple[str, int]] = {}
     same: dict[tuple[str, int], tuple[str, int]] = {}
-    for key, *history in ledger.each(_HISTORY):
-        found = (history[0], history[1])
-        known[_short(key)] = same.setdefault(found, found)
+    for key, standing, attempts in ledger.each(_HISTORY):
+        found = (standing, attempts)
+        known[key] = same.setdefault(found, found)
     resends = int(ledger.one(_RESENDS)[0])
     asked, again = array("Q"), set[bytes]()
     had = Attempts({key: attempts for key, (_, attempts) in known.items()}, again)
     result = Plan(calls, Chosen(calls), Chosen(calls), Chosen(calls), had, resends=resends)
     allowed = limits.max_resends - resends if limits.on_unknown == "resend" else 0
     for at in range(len(calls)):
-        short = _short(_key(calls, at))
-        standing = known.get(short, ("new", 0))[0]
+        short = _short_of(calls, at)
+        standing = known[short][0] if short in known else "new"
         if standing == "lost" and allowed > 0:
             allowed, standing = allowed - 1, "again"
         if standing in ("new", "again"):
             result.todo.add(at)
-            asked.append(int(short[:16], 16))
+            asked.append(int.from_bytes(short[:8]))
+        elif standing == "done":
+            result.done += 1
         else:
             _count(result, at, standing)
     again.update(_twice(calls, result.todo.places, asked))
@@ -267,19 +267,17 @@ def _twice(calls: Sequence[Call], places: Sequence[int], numbers: Sequence[int])
     if double:
         for at, number in zip(places, numbers, strict=True):
             if number in double:
-                yield _short(_key(calls, at))
+                yield _short_of(calls, at)
 
 
-def _key(calls: Sequence[Call], at: int) -> str:
-    """The key of a call, without the rest of it where that is possible."""
-    return calls.key(at) if isinstance(calls, Calls) else calls[at].key
+def _short_of(calls: Sequence[Call], at: int) -> bytes:
+    """The beginning of a call's key, without the rest of the call where that is possible."""
+    return calls.digest(at)[:SHORT] if isinstance(calls, Calls) else _short(calls[at].key)
 
 
 def _count(result: Plan, at: int, standing: str) -> None:
     """File a call that is not to be sent."""
     match standing:
-        case "done":
-            result.done += 1
         case "unusable":
             result.unusable += 1
         case "pending":

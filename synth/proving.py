@@ -5,6 +5,7 @@
 What is handed out is checked first by the very functions that an auditor has (policy/verify.py).
 """
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from policy.errors import BadInput, SpiritSafeError
 from policy.keys import parse_public_key, verify_note
 from policy.log import (
     Checkpoint,
+    Frontier,
+    Subtree,
     consistency_proof,
     inclusion_proof,
     leaf_body,
@@ -28,19 +31,40 @@ from policy.verify import (
     check_inclusion,
     verify_run,
 )
-from synth.audit import fields_of, receipts
+from synth.audit import receipts
 from synth.bench import Bench
 from synth.checkpoints import NOTES, public_key
 from synth.gates import groups_of
 from synth.ledger import Ledger
+from synth.ledger_checks import fields_of
 from synth.takedown import CLEAN, states_of
 
 Found = list[Finding]
 
 
-def _leaves(ledger: Ledger, size: int) -> list[bytes]:
-    rows = ledger.each("SELECT hash FROM leaf WHERE seq < ? ORDER BY seq", [size])
-    return [bytes(one) for (one,) in rows]
+def _subtrees(ledger: Ledger) -> Subtree:
+    """Roots of parts of the log: from the edge that a commit noted, and the few leaves since. What
+    is made of them is held against the signed root before it is handed out, so an edge that is
+    altered makes a finding and no false proof."""
+
+    def subtree(start: int, end: int) -> bytes:
+        room = start & -start or end + 1
+        noted = ledger.rows(
+            "SELECT frontier FROM batch WHERE size > $1 AND size <= $2 AND size < $1 + $3"
+            " ORDER BY size DESC LIMIT 1",
+            [start, end, room],
+        )
+        part = Frontier()
+        with contextlib.suppress(BadInput):
+            part = Frontier.from_bytes(bytes(noted[0][0])).since(start) if noted else part
+        for (one,) in ledger.each(
+            "SELECT hash FROM leaf WHERE seq >= ? AND seq < ? ORDER BY seq",
+            [start + part.size, end],
+        ):
+            part.append(bytes(one))
+        return part.root()
+
+    return subtree
 
 
 def _note(home: Path, path: Path | None) -> tuple[str, Checkpoint]:
@@ -74,16 +98,12 @@ def prove_row(
     if not entries:
         why = f"no entry of it is among the first {checkpoint.size}"
         return [Finding(f"row {prompt_id}", why)], []
-    leaves = _leaves(ledger, checkpoint.size)
-    found, proofs = [], []
+    if ledger.size < checkpoint.size:
+        return [Finding("log", f"has {ledger.size} entries, {checkpoint.size} were signed")], []
+    found, proofs, subtree = [], [], _subtrees(ledger)
     for seq, kind in entries:
-        body = leaf_body(kind, seq, fields_of(ledger, kind, seq))
-        if len(leaves) < checkpoint.size:
-            found.append(
-                Finding("log", f"has {len(leaves)} entries, {checkpoint.size} were signed")
-            )
-            break
-        text = inclusion_text(body, seq, inclusion_proof(leaves, seq), note)
+        body = leaf_body(kind, seq, fields_of(ledger, seq))
+        text = inclusion_text(body, seq, inclusion_proof(seq, checkpoint.size, subtree), note)
         found += check_inclusion(text, public_key(home))
         proofs.append(text)
     return found, proofs
@@ -99,13 +119,13 @@ def prove_consistency(
         if isinstance(error, BadInput):
             raise
         return [Finding("checkpoint", error.message)], {}
-    leaves = _leaves(ledger, other.size)
-    if len(leaves) < max(one.size, other.size):
-        why = f"has {len(leaves)} entries, {max(one.size, other.size)} were signed: its end is gone"
+    if ledger.size < (signed := max(one.size, other.size)):
+        why = f"has {ledger.size} entries, {signed} were signed: its end is gone"
         return [Finding("log", why)], {}
+    hashes = consistency_proof(one.size, other.size, _subtrees(ledger)) if one.size else []
     proof: dict[str, Any] = {
         "old_size": one.size, "new_size": other.size, "old": old_note, "new": new_note,
-        "proof": [p.hex() for p in consistency_proof(leaves, one.size)] if one.size else [],
+        "proof": [one.hex() for one in hashes],
     }  # fmt: skip
     return check_consistency(proof, public_key(home)), proof
 

@@ -206,28 +206,31 @@ def raw_bytes(headers: Mapping[str, str], raw: bytes) -> bytes:
     return canonical(dict(headers)) + b"\n" + raw
 
 
+_ATTEMPT = (
+    *("ref", "key", "at", "prompt_id", "sample", "split", "offering", "model"),
+    *("decision", "terms_pin", "prices", "reserve_nano"),
+)
+_OUTCOME = (
+    *("ref", "at", "class", "failure", "message", "status", "served_model"),
+    *("provider_request_id", "prompt_tokens", "completion_tokens", "cached_tokens"),
+    *("reasoning_tokens", "estimated", "cost_nano", "milliseconds", "content", "raw"),
+)
+_RECEIPT = ("of", "ref", "digest", "file", "at")
+
+
 def attempt_leaf(values: tuple[Any, ...]) -> Leaf:
     """The leaf of a row of table `attempt`."""
-    return _named(
-        *("", "ref", "key", "at", "prompt_id", "sample", "split", "offering", "model"),
-        *("decision", "terms_pin", "prices", "reserve_nano"),
-        values=values,
-    )
+    return dict(zip(_ATTEMPT, values[1:], strict=True))
 
 
 def outcome_leaf(values: tuple[Any, ...]) -> Leaf:
     """The leaf of a row of table `outcome`."""
-    return _named(
-        *("", "ref", "at", "class", "failure", "message", "status", "served_model"),
-        *("provider_request_id", "prompt_tokens", "completion_tokens", "cached_tokens"),
-        *("reasoning_tokens", "estimated", "cost_nano", "milliseconds", "content", "raw"),
-        values=values,
-    )
+    return dict(zip(_OUTCOME, values[1:], strict=True))
 
 
 def receipt_leaf(values: tuple[Any, ...]) -> Leaf:
     """The leaf of a row of table `receipt`."""
-    return _named("", "of", "ref", "digest", "file", "at", values=values)
+    return dict(zip(_RECEIPT, values[1:], strict=True))
 
 
 def verdict_leaf(attempt: str, verdicts: tuple[tuple[Any, ...], ...]) -> Leaf:
@@ -294,7 +297,3 @@ def unpacked(data: bytes) -> TokenLogprobs:
 def _nested(counts: Sequence[int], flat: Sequence[T]) -> tuple[tuple[T, ...], ...]:
     values = iter(flat)
     return tuple([tuple(islice(values, count)) for count in counts])
-
-
-def _named(*names: str, values: tuple[Any, ...]) -> Leaf:
-    return {name: value for name, value in zip(names, values, strict=True) if name}

@@ -53,14 +53,14 @@ def _in_bodies(rows: Iterator[tuple[Any, ...]], wanted: Sequence[str]) -> Iterat
         bodies: list[Any] = [bytes(body) for _, body in batch]
         try:
             whole = unpacker.multi_decompress_to_buffer(bodies, threads=-1)
-            plain = [whole[place].tobytes() for place in range(len(whole))]
+            plain: list[Any] = [whole[place] for place in range(len(whole))]
         except (zstandard.ZstdError, ValueError):  # one of them is damaged: one by one then
             plain = [_plain(body) for body in bodies]
         if _holds_any(b"\n".join(plain), wanted):
             yield from (
                 str(name)
                 for (name, _), body in zip(batch, plain, strict=True)
-                if _holds_any(body, wanted)
+                if _holds_any(bytes(body), wanted)
             )
 
 
@@ -71,6 +71,9 @@ def batched(rows: Iterator[T], size: int) -> Iterator[list[T]]:
 
 
 def _holds_any(body: bytes, wanted: Sequence[str]) -> bool:
+    if body.isascii():  # then no other letter can be what a form is of
+        small = body.lower()
+        return any(form.encode() in small for form in wanted if form.isascii())
     lowered = body.decode("utf-8", "replace").lower()
     return any(form in lowered for form in wanted)
 
@@ -85,12 +88,13 @@ def _plain(body: bytes) -> bytes:
 
 def _in_completions(ledger: Ledger, wanted: Sequence[str]) -> Iterator[str]:
     """What is stored as text: completions, and the headers of replies."""
-    for table, text in (
-        ("completion", "concat_ws(' ', text, reasoning, refusal, tool_calls)"),
-        ("raw", "headers"),
+    for table, columns in (
+        ("completion", ("text", "reasoning", "refusal", "tool_calls")),
+        ("raw", ("headers",)),
     ):
-        test = " OR ".join(f"contains(lower({text}), ?)" for _ in wanted)
-        for (attempt,) in ledger.each(f"SELECT attempt FROM {table} WHERE {test}", wanted):  # noqa: S608
+        test = " OR ".join(f"contains(lower({one}), ?)" for one in columns for _ in wanted)
+        values = [form for _ in columns for form in wanted]
+        for (attempt,) in ledger.each(f"SELECT attempt FROM {table} WHERE {test}", values):  # noqa: S608
             yield attempt
 
 

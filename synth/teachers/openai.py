@@ -84,11 +84,11 @@ _WAYS = {
 
 def ways(teacher: Teacher) -> _Ways:
     """Those of the provider behind an offering: `together`, `together/model`, `model@together`."""
-    return _ways(teacher.offering)
+    return _ways_of(teacher.offering)
 
 
 @cache
-def _ways(offering: str) -> _Ways:
+def _ways_of(offering: str) -> _Ways:
     owners = (offering, offering.partition("/")[0], offering.rpartition("@")[2])
     return next((_WAYS[owner] for owner in owners if owner in _WAYS), _Ways())
 

@@ -55,3 +55,18 @@ def test_a_commitment_binds_salt_and_content() -> None:
 def test_a_salt_of_another_length_is_refused() -> None:
     with pytest.raises(BadInput, match="16 bytes"):
         commit(b"short", b"hello")
+
+
+def test_every_character_is_escaped_as_the_reference_escapes_it() -> None:
+    everything = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)]))
+    assert canonical([everything]) == rfc8785.dumps([everything])
+    for character in map(chr, range(0x300)):
+        assert canonical({"a": character}) == rfc8785.dumps({"a": character})
+
+
+def test_what_only_the_reference_can_write_is_left_to_it() -> None:
+    value = {"z": 1.5, "a": [{"é": 1}], "n": 1e30, "nested": {"b": (True, None), "a": -0.0}}
+    assert canonical(value) == rfc8785.dumps(value)
+    for beyond in (2**53, -(2**53), 2**64, 2**70):
+        with pytest.raises(BadInput):
+            canonical({"n": [beyond]})

@@ -16,6 +16,7 @@ from policy.log import (
     leaf_hash,
     parse_checkpoint,
     root_of,
+    subtrees_of,
     verify_consistency,
     verify_inclusion,
 )
@@ -66,7 +67,7 @@ def test_every_leaf_is_proved_to_be_in_and_no_other() -> None:
         leaves = leaves_of(size)
         root = root_of(leaves)
         for index, leaf in enumerate(leaves):
-            proof = inclusion_proof(leaves, index)
+            proof = inclusion_proof(index, len(leaves), subtrees_of(leaves))
             assert verify_inclusion(leaf, index, size, proof, root)
             assert not verify_inclusion(leaf_hash(b"other"), index, size, proof, root)
             assert not verify_inclusion(leaf, index + 1, size, proof, root)
@@ -78,7 +79,7 @@ def test_every_log_is_proved_to_grow_out_of_its_beginnings() -> None:
     roots = [root_of(leaves[:size]) for size in range(41)]
     for new in range(1, 41):
         for old in range(1, new + 1):
-            proof = consistency_proof(leaves[:new], old)
+            proof = consistency_proof(old, new, subtrees_of(leaves))
             assert verify_consistency(old, new, proof, roots[old], roots[new])
             assert not verify_consistency(old, new, proof, roots[0], roots[new])
             assert not verify_consistency(old, new, [*proof, roots[0]], roots[old], roots[new])
@@ -90,8 +91,26 @@ def test_a_changed_beginning_is_not_consistent(size: int, data: st.DataObject) -
     leaves = leaves_of(size)
     changed = leaves.copy()
     changed[data.draw(st.integers(0, old - 1))] = leaf_hash(b"changed")
-    proof = consistency_proof(changed, old)
+    proof = consistency_proof(old, size, subtrees_of(changed))
     assert not verify_consistency(old, size, proof, root_of(leaves[:old]), root_of(changed))
+
+
+@given(st.integers(0, 300), st.data())
+def test_a_subtree_has_the_edge_that_the_whole_has_there(size: int, data: st.DataObject) -> None:
+    start = data.draw(st.sampled_from([size & ~((1 << bits) - 1) for bits in range(10)]))
+    whole = Frontier()
+    for leaf in leaves_of(size):
+        whole.append(leaf)
+    assert whole.since(start).root() == root_of(leaves_of(size)[start:])
+
+
+def test_an_edge_parts_only_where_a_subtree_begins() -> None:
+    whole = Frontier()
+    for leaf in leaves_of(8):
+        whole.append(leaf)
+    for start in (3, 4, 6, 9):
+        with pytest.raises(BadInput):
+            whole.since(start)
 
 
 @given(st.integers(0, 300))
@@ -114,9 +133,9 @@ def test_a_damaged_frontier_is_refused(data: bytes) -> None:
 
 def test_there_is_no_proof_for_what_is_not_there() -> None:
     with pytest.raises(BadInput):
-        inclusion_proof(leaves_of(3), 3)
+        inclusion_proof(3, 3, subtrees_of(leaves_of(3)))
     with pytest.raises(BadInput):
-        consistency_proof(leaves_of(3), 0)
+        consistency_proof(0, 3, subtrees_of(leaves_of(3)))
 
 
 def test_a_leaf_is_canonical_json_with_its_kind_and_place() -> None:
