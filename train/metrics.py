@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from policy.errors import BadInput
+from train import processes
 
 
 class Step(NamedTuple):
@@ -39,6 +40,7 @@ class Metrics:
         self.path, self.total, self.every, self.clock = path, total, every, clock
         self.steps_an_epoch, self.on_step = steps_an_epoch, on_step
         self.tokens, self.seconds, self.last = 0, 0.0, clock()
+        self.writes = processes.leads()
         self.rows: list[dict[str, Any]] = []
 
     def resume(self, step: int) -> None:
@@ -47,9 +49,10 @@ class Metrics:
             lines = self.path.read_text(encoding="utf-8").splitlines()
             rows = [row for row in map(_row, lines) if row and row["step"] <= step]
             self.rows = rows
-        text = "".join(json.dumps(row) + "\n" for row in self.rows)
-        self.path.write_text(text, encoding="utf-8")
-        self.path.chmod(0o600)
+        if self.writes:
+            text = "".join(json.dumps(row) + "\n" for row in self.rows)
+            self.path.write_text(text, encoding="utf-8")
+            self.path.chmod(0o600)
         if self.rows:
             self.tokens, self.seconds = self.rows[-1]["tokens"], self.rows[-1]["seconds"]
         self.last = self.clock()
@@ -88,6 +91,8 @@ class Metrics:
             "seconds": round(self.seconds, 3),
         }
         self.rows.append(row)
+        if not self.writes:
+            return
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
             file.flush()

@@ -16,28 +16,32 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from policy.errors import BadInput, VerificationFailed
 from policy.manifest import read_manifest
 from policy.own import student_offering
 from policy.permit import Action, Permit
 from policy.stamp import versions
+from train import processes, tuning
 from train.checkpoints import newest, protect, prune, step_of
 from train.config import Student, Training
 from train.data import Dataset, Example, Reader, encode, open_dataset
+from train.devices import Hardware, settle
 from train.disk import boundary, demand_space
 from train.metrics import Metrics, Step
 from train.quiet import quiet
 from train.receipt import altered, seal
-from train.students import Base, find_base, load
+from train.students import Base, find_base, load, make
 from train.threads import threads
 
-FREE_TO_CHANGE = {"logging_steps", "save_steps", "validation_steps", "validation_rows", "threads"}
+FREE_TO_CHANGE = {
+    *("logging_steps", "save_steps", "validation_steps", "validation_rows", "threads"),
+    "tensorboard",
+}
 CARRIED = ("teachers", "sampling", "signal", "coverage", "license", "quantisation")
 
 
@@ -66,15 +70,18 @@ def train(
 ) -> Run:
     """Open, tokenise, teach, write; every part of it may be interrupted and called again."""
     Permit.must_be(permit, Action.TRAIN)
+    hardware = settle(training)
+    processes.join(cpu=not hardware.cuda)
     dataset = open_dataset(dataset_dir, permit)
     with boundary(out_dir):
-        base = find_base(student.base, cache_dir)
-        inputs = describe_inputs(dataset, base, student, training)
-        if done := finished(out_dir, inputs):
-            return done
-        begin(out_dir, inputs)
+        with processes.leader_first():
+            base = find_base(student.base, cache_dir, weights=not student.scratch)
+            inputs = describe_inputs(dataset, base, student, training)
+            if done := finished(out_dir, inputs):
+                return done
+            begin(out_dir, inputs)
         with quiet(), threads(training.threads):
-            lesson = prepare(dataset, base, student, training)
+            lesson = prepare(dataset, base, student, training, hardware)
             metrics = Metrics(
                 out_dir / "metrics.jsonl",
                 lesson.steps,
@@ -84,9 +91,12 @@ def train(
                 on_step,
             )
             teach(lesson, training, out_dir / "checkpoints", metrics)
-            write_student(lesson, out_dir)
-        manifest = describe(dataset, base, lesson, training, permit, metrics)
-        return Run(out_dir, seal(out_dir, {**manifest, "inputs": inputs}))
+            with processes.leader_first():
+                if processes.leads():
+                    write_student(lesson, training, out_dir)
+                    manifest = describe(dataset, base, lesson, training, permit, metrics)
+                    seal(out_dir, {**manifest, "inputs": inputs})
+        return Run(out_dir, read_manifest(out_dir))
 
 
 def describe_inputs(
@@ -97,6 +107,7 @@ def describe_inputs(
         "dataset": dataset.digest,
         "base": base.digest,
         "layers": student.layers,
+        "scratch": student.scratch,
         "training": training.model_dump(mode="json", exclude=FREE_TO_CHANGE),
     }
 
@@ -107,7 +118,8 @@ def finished(out_dir: Path, inputs: dict[str, Any]) -> Run | None:
         return None
     manifest = read_manifest(out_dir)
     refuse_difference(out_dir, manifest.get("inputs", {}), inputs)
-    shutil.rmtree(out_dir / "checkpoints", ignore_errors=True)  # killed while it tidied up
+    if processes.leads():
+        shutil.rmtree(out_dir / "checkpoints", ignore_errors=True)  # killed while it tidied up
     if names := altered(out_dir, manifest):
         raise VerificationFailed(
             f"{', '.join(names)} is not as the manifest says",
@@ -161,19 +173,36 @@ class Lesson:
     """The student and what it is about to be taught."""
 
     model: Any
+    base: Base
+    student: Student
+    hardware: Hardware
     reader: Reader
     examples: list[Example]
     validation: list[Example]
     counts: Counter[str]
     steps: int
     steps_an_epoch: float
+    parameters: int
+    trainable: int
+
+    @property
+    def checkpoint(self) -> int:
+        """Numbers that a checkpoint holds: what is trained, and AdamW's two moments of it."""
+        kept = self.trainable if tuning.is_adapted(self.model) else self.parameters
+        return kept + 2 * self.trainable
 
 
-def prepare(dataset: Dataset, base: Base, student: Student, training: Training) -> Lesson:
+def prepare(
+    dataset: Dataset, base: Base, student: Student, training: Training, hardware: Hardware
+) -> Lesson:
     """Load the base and tokenise the rows; refuse what could not teach anything."""
-    model, tokenizer = load(base, student.layers)
-    if training.freeze_embeddings:
-        model.get_input_embeddings().weight.requires_grad_(False)
+    if student.scratch:
+        model, tokenizer = make(base, student, training.seed)
+    else:
+        model, tokenizer = load(base, student.layers, four_bits=training.tune == "qlora")
+    parameters = model.num_parameters()
+    model = tuning.tune(model, training)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     reader = Reader(tokenizer)
     examples, counts = encode(dataset.rows("train"), reader, max_length=training.max_length)
     if not examples:
@@ -195,17 +224,22 @@ def prepare(dataset: Dataset, base: Base, student: Student, training: Training) 
     )
     an_epoch = len(examples) / (training.batch_size * training.accumulate)
     steps = training.max_steps or math.ceil(an_epoch * training.epochs)
-    return Lesson(model, reader, examples, validation, counts, steps, an_epoch)
+    return Lesson(
+        model, base, student, hardware, reader, examples, validation, counts, steps, an_epoch,
+        parameters, trainable,
+    )  # fmt: skip
 
 
 def teach(lesson: Lesson, training: Training, folder: Path, metrics: Metrics) -> None:
     """Run TRL's loop, from the newest whole checkpoint where there is one."""
     from train.trainer import StudentTrainer, Watch
 
-    parameters = lesson.model.num_parameters()
-    demand_space(folder, parameters, checkpoints=lesson.steps > training.save_steps)
+    written = lesson.checkpoint if lesson.steps > training.save_steps else 0
+    demand_space(folder, lesson.parameters, checkpoint=written)
     start = newest(folder)
-    prune(folder, start)
+    processes.wait()
+    if processes.leads():
+        prune(folder, start)
     metrics.resume(step_of(start))
     trainer = StudentTrainer.of(
         lesson.model,
@@ -215,14 +249,10 @@ def teach(lesson: Lesson, training: Training, folder: Path, metrics: Metrics) ->
         lesson.steps,
         folder,
         Watch(metrics, lesson.validation, training),
+        lesson.hardware,
     )
     trainer.teach(start)
-    if not all(bool(torch.isfinite(weight).all()) for weight in lesson.model.parameters()):
-        raise BadInput(
-            "a weight is not a number any more",
-            where=str(folder.parent),
-            fix="Lower [training].learning_rate and train under another name.",
-        )
+    tuning.demand_numbers(lesson.model, lesson.steps)
 
 
 def describe(
@@ -234,7 +264,6 @@ def describe(
     metrics: Metrics,
 ) -> dict[str, Any]:
     """What the manifest says beside its files: from what, by what right, with what result."""
-    trainable = sum(p.numel() for p in lesson.model.parameters() if p.requires_grad)
     duties = {*permit.obligations, *dataset.manifest.get("obligations", [])}
     return {
         "dataset": {"name": dataset.name, "digest": dataset.digest},
@@ -246,8 +275,8 @@ def describe(
             "license": base.license,
             "quantisation": base.quantisation,
             "layers": lesson.model.config.num_hidden_layers,
-            "parameters": lesson.model.num_parameters(),
-            "trainable": trainable,
+            "parameters": lesson.parameters,
+            "trainable": lesson.trainable,
         },
         "training": {
             **training.model_dump(mode="json"),
@@ -262,17 +291,33 @@ def describe(
     }
 
 
-def write_student(lesson: Lesson, out_dir: Path) -> None:
-    """Weights, tokenizer and template, whole or not at all."""
-    partial, target = out_dir / "student.partial", out_dir / "student"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(mode=0o700)
-    lesson.model.config.use_cache = True
-    lesson.model.generation_config.update(
+def write_student(lesson: Lesson, training: Training, out_dir: Path) -> None:
+    """Weights, tokenizer and template, whole or not at all; LoRA's updates beside them."""
+    if tuning.is_adapted(lesson.model):
+        with _whole(out_dir / "adapter") as partial:
+            tuning.save_adapter(lesson.model, partial, lesson.base.origin or lesson.base.name)
+    model = tuning.merge(
+        lesson.model,
+        out_dir / "adapter",
+        lambda: load(lesson.base, lesson.student.layers)[0],
+        training,
+    )
+    model.config.use_cache = True
+    model.generation_config.update(
         eos_token_id=[lesson.reader.end_of_turn], pad_token_id=lesson.reader.tokenizer.pad_token_id
     )
-    lesson.model.save_pretrained(partial)
-    lesson.reader.tokenizer.save_pretrained(partial)
+    with _whole(out_dir / "student") as partial:
+        model.save_pretrained(partial)
+        lesson.reader.tokenizer.save_pretrained(partial)
+
+
+@contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """A folder to fill, renamed to `target` once everything in it is on the disk."""
+    partial = target.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(mode=0o700)
+    yield partial
     protect(partial)
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)

@@ -26,9 +26,10 @@ from torch.utils.data import Sampler
 from transformers import PrinterCallback, Trainer, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from train import checkpoints
+from train import checkpoints, processes, tuning
 from train.config import Training
 from train.data import Example
+from train.devices import Hardware
 from train.metrics import Metrics
 from train.objectives import Loss, Positions, mix
 
@@ -40,14 +41,15 @@ GROUP = 8  # batches sorted by length together: enough to lose most padding, few
 class Order(Sampler[int]):
     """Which rows make up which step: a pure function of the seed, so a resumed run repeats it."""
 
-    def __init__(self, lengths: Sequence[int], count: int, batch: int, seed: int) -> None:
+    def __init__(self, lengths: Sequence[int], steps: int, rows_a_step: int, seed: int) -> None:
         super().__init__()
         self.rows: list[int] = []
         epoch = 0
-        while len(self.rows) < count:
-            self.rows += _epoch(lengths, batch, random.Random(f"{seed}/{epoch}"))  # noqa: S311
+        while len(self.rows) < steps * rows_a_step:
+            chance = random.Random(f"{seed}/{epoch}")  # noqa: S311
+            self.rows += _epoch(lengths, rows_a_step, chance)
             epoch += 1
-        del self.rows[count:]
+        del self.rows[steps * rows_a_step :]
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.rows)
@@ -149,11 +151,12 @@ class StudentTrainer(SFTTrainer):  # type: ignore[misc]
         steps: int,
         folder: Path,
         watch: Watch,
+        hardware: Hardware,
     ) -> StudentTrainer:
         """A trainer over pre-tokenised examples."""
         trainer = cls(
             model=model,
-            args=_arguments(training, steps, folder),
+            args=_arguments(training, steps, folder, hardware),
             data_collator=Collate(tokenizer.pad_token_id),
             processing_class=tokenizer,
             train_dataset=Dataset.from_list([features(e) for e in examples]),
@@ -166,8 +169,8 @@ class StudentTrainer(SFTTrainer):  # type: ignore[misc]
         trainer.model_accepts_loss_kwargs = True  # so that Trainer counts num_items_in_batch
         trainer.order = Order(
             [len(e.input_ids) for e in examples],
-            steps * training.batch_size * training.accumulate,
-            training.batch_size,
+            steps,
+            training.batch_size * training.accumulate,
             training.seed,
         )
         return trainer
@@ -227,30 +230,36 @@ class StudentTrainer(SFTTrainer):  # type: ignore[misc]
         """TRL reports the trainer and the machine to its makers; we send nothing to anyone."""
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        self.model.save_pretrained(output_dir, state_dict=state_dict)  # no training_args.bin
+        tuning.save(self.model, Path(str(output_dir)), state_dict)  # no training_args.bin
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         if self.state.global_step >= self.state.max_steps:
             return  # the student itself is about to be written
+        tuning.demand_numbers(self.model, self.state.global_step)
         folder = Path(self.args.output_dir)
-        checkpoints.prune(folder, self.sealed)
+        if processes.leads():
+            checkpoints.prune(folder, self.sealed)
+        processes.wait()
         Trainer._save_checkpoint(self, model, trial)  # TRL's would also write a card of its own
         self.sealed = folder / f"checkpoint-{self.state.global_step}"
-        checkpoints.seal(self.sealed)
+        processes.wait()
+        if processes.leads():
+            checkpoints.seal(self.sealed)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        checkpoints.save_optimiser(Path(output_dir), self.optimizer, self.lr_scheduler)
+        if processes.leads():
+            checkpoints.save_optimiser(Path(output_dir), self.optimizer, self.lr_scheduler)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
             checkpoints.load_optimiser(Path(checkpoint), self.optimizer, self.lr_scheduler)
 
     def _save_rng_state(self, output_dir: str) -> None:
-        """Kept with the optimiser."""
+        checkpoints.save_random(Path(output_dir), processes.rank())
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
-            checkpoints.load_random(Path(checkpoint))
+            checkpoints.load_random(Path(checkpoint), processes.rank())
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]
@@ -263,7 +272,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.trainer is None:
             return
-        sums = self.trainer.take_sums()
+        sums = processes.total(self.trainer.take_sums())
         self.metrics.step(state.global_step, means(sums), int(sums["tokens"]), self.trainer.rate)
         due = self.every and state.global_step % self.every == 0
         if self.validation and (due or state.global_step == self.metrics.total):
@@ -287,24 +296,25 @@ def means(sums: Mapping[str, float]) -> dict[str, float]:
     return found
 
 
-def _arguments(training: Training, steps: int, folder: Path) -> SFTConfig:
+def _arguments(training: Training, steps: int, folder: Path, hardware: Hardware) -> SFTConfig:
     """TRL's settings; ours say which rows and what loss, so its truncation and packing are off."""
-    cuda = torch.cuda.is_available()
+    share = processes.share(training.batch_size, training.accumulate)
     return SFTConfig(
         output_dir=str(folder),
         max_steps=steps,
         seed=training.seed,
-        per_device_train_batch_size=training.batch_size,
-        gradient_accumulation_steps=training.accumulate,
-        gradient_checkpointing=False,
+        per_device_train_batch_size=share.batch_size,
+        gradient_accumulation_steps=share.accumulate,
+        activation_checkpointing=training.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False},
         learning_rate=training.learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=round(training.warmup * steps),
         weight_decay=training.weight_decay,
         max_grad_norm=training.clip,
         optim="adamw_torch_fused",
-        use_cpu=not cuda,
-        bf16=cuda and torch.cuda.is_bf16_supported(),
+        use_cpu=not hardware.cuda,
+        bf16=hardware.bf16,
         max_length=None,
         packing=False,
         dataloader_pin_memory=False,

@@ -14,6 +14,7 @@ from trl import SFTTrainer
 from tests.train.parts import TeacherRow, build_model
 from train.config import Training
 from train.data import Example, Reader, encode
+from train.devices import Hardware
 from train.metrics import Metrics
 from train.objectives import mix
 from train.quiet import quiet
@@ -58,6 +59,7 @@ def make(
             2,
             folder / "checkpoints",
             Watch(metrics, [], training),
+            Hardware(cuda=False, bf16=False),
         )
     return trainer, metrics
 
@@ -139,7 +141,7 @@ def test_the_prompt_costs_no_logits(model: Any, tokenizer: Any, examples: list[E
 
 def test_the_order_is_a_function_of_the_seed_and_passes_over_every_row() -> None:
     lengths = [n % 7 for n in range(50)]
-    one, two, other = (list(Order(lengths, 100, 4, seed)) for seed in (1, 1, 2))
+    one, two, other = (list(Order(lengths, 25, 4, seed)) for seed in (1, 1, 2))
     assert one == two != other
     assert sorted(one[:50]) == sorted(one[50:]) == list(range(50))
 
