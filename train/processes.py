@@ -75,9 +75,9 @@ class Share(NamedTuple):
     accumulate: int
 
 
-def share(batch_size: int, accumulate: int) -> Share:
-    """Split a step's rows so that every process has as many; their number stays what was asked."""
-    count = world()
+def share(batch_size: int, accumulate: int, count: int) -> Share:
+    """Split a step's rows so that each of `count` processes has as many; their number stays what
+    was asked."""
     if accumulate % count == 0:
         return Share(batch_size, accumulate // count)
     if batch_size % count == 0:

@@ -298,7 +298,7 @@ def means(sums: Mapping[str, float]) -> dict[str, float]:
 
 def _arguments(training: Training, steps: int, folder: Path, hardware: Hardware) -> SFTConfig:
     """TRL's settings; ours say which rows and what loss, so its truncation and packing are off."""
-    share = processes.share(training.batch_size, training.accumulate)
+    share = processes.share(training.batch_size, training.accumulate, processes.world())
     return SFTConfig(
         output_dir=str(folder),
         max_steps=steps,
