@@ -127,6 +127,26 @@ def train_step(bench: Bench, only: str = "", *, drop: bool = False) -> dict[str,
     return skipped
 
 
+def rehearse_step(bench: Bench, only: str = "") -> None:
+    """Show on standard output what `train` would do with every arm; write nothing."""
+    demand_training()
+    from rich.console import Console
+
+    from train.rehearsal import rehearse, shown
+
+    console, lessons = Console(soft_wrap=True, highlight=False), lessons_of(bench)
+    for name, arm in _chosen(lessons.arms, only).items():
+        folder = bench.project.datasets / arm.dataset
+        permit = dataset_permit(bench, folder, Action.TRAIN)
+        training = arm.training(lessons.training)
+        if reason := _no_signal(folder, training):
+            console.print(f"arm {name} would not be trained: {reason}", markup=False)
+            continue
+        found = rehearse(folder, lessons.student, training, permit, cache_dir=bench.project.cache)
+        console.print(f"arm {name}", style="bold", markup=False)
+        console.print(shown(found))
+
+
 def _among_others(bench: Bench, training: Training) -> Bench:
     """Where torchrun started several processes: all meet here, and one of them talks."""
     from train import processes

@@ -23,6 +23,12 @@ class Hardware(NamedTuple):
 
 def settle(training: Training) -> Hardware:
     """What [training] asks of this machine. Raises BadInput where the machine has not got it."""
+    if training.tensorboard and not importlib.util.find_spec("tensorboard"):
+        raise BadInput(
+            "the package tensorboard is not installed",
+            where="[training] tensorboard = true",
+            fix="pip install tensorboard; or leave it out, metrics.jsonl holds the same figures.",
+        )
     has_gpu = torch.cuda.is_available()
     if training.device == "cuda" and not has_gpu:
         raise BadInput(

@@ -15,11 +15,11 @@ import math
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from policy.errors import BadInput, VerificationFailed
 from policy.manifest import read_manifest
@@ -27,8 +27,10 @@ from policy.own import student_offering
 from policy.permit import Action, Permit
 from policy.stamp import versions
 from train import processes, tuning
+from train.board import Board
 from train.checkpoints import newest, protect, prune, step_of
 from train.config import Student, Training
+from train.curves import draw, thinned
 from train.data import Dataset, Example, Reader, encode, open_dataset
 from train.devices import Hardware, settle
 from train.disk import boundary, demand_space
@@ -84,18 +86,22 @@ def train(
             lesson = prepare(dataset, base, student, training, hardware)
             metrics = Metrics(
                 out_dir / "metrics.jsonl",
-                lesson.steps,
+                lesson.schedule.steps,
                 training.logging_steps,
-                lesson.steps_an_epoch,
+                lesson.schedule.steps_an_epoch,
                 clock,
                 on_step,
+                Board(out_dir / "tensorboard") if training.tensorboard else None,
             )
             teach(lesson, training, out_dir / "checkpoints", metrics)
             with processes.leader_first():
                 if processes.leads():
                     write_student(lesson, training, out_dir)
+                    metrics.close()
                     manifest = describe(dataset, base, lesson, training, permit, metrics)
-                    seal(out_dir, {**manifest, "inputs": inputs})
+                    picture = draw(metrics.rows, out_dir / "loss.png")
+                    curve = {"loss": thinned(metrics.rows), "picture": picture}
+                    seal(out_dir, {**manifest, "curve": curve, "inputs": inputs})
         return Run(out_dir, read_manifest(out_dir))
 
 
@@ -168,6 +174,21 @@ def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", item
 
 
+class Schedule(NamedTuple):
+    """How long a run is."""
+
+    steps: int
+    steps_an_epoch: float
+    counts: Counter[str]
+
+    @classmethod
+    def of(cls, examples: Sequence[Example], counts: Counter[str], training: Training) -> Schedule:
+        """From the rows that teach."""
+        an_epoch = len(examples) / (training.batch_size * training.accumulate)
+        steps = training.max_steps or math.ceil(an_epoch * training.epochs)
+        return cls(steps, an_epoch, counts)
+
+
 @dataclass(frozen=True)
 class Lesson:
     """The student and what it is about to be taught."""
@@ -179,9 +200,7 @@ class Lesson:
     reader: Reader
     examples: list[Example]
     validation: list[Example]
-    counts: Counter[str]
-    steps: int
-    steps_an_epoch: float
+    schedule: Schedule
     parameters: int
     trainable: int
 
@@ -204,6 +223,23 @@ def prepare(
     model = tuning.tune(model, training)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     reader = Reader(tokenizer)
+    examples, counts = tokenise(dataset, reader, training)
+    validation, _ = encode(
+        dataset.rows("validation")[: training.validation_rows],
+        reader,
+        max_length=training.max_length,
+    )
+    schedule = Schedule.of(examples, counts, training)
+    return Lesson(
+        model, base, student, hardware, reader, examples, validation, schedule,
+        parameters, trainable,
+    )  # fmt: skip
+
+
+def tokenise(
+    dataset: Dataset, reader: Reader, training: Training
+) -> tuple[list[Example], Counter[str]]:
+    """The rows that teach, and what was left out; refuses what could not teach anything."""
     examples, counts = encode(dataset.rows("train"), reader, max_length=training.max_length)
     if not examples:
         raise BadInput(
@@ -217,24 +253,14 @@ def prepare(
             where=str(dataset.path),
             fix="Train with sft, or collect with logprobs from the same tokenizer.",
         )
-    validation, _ = encode(
-        dataset.rows("validation")[: training.validation_rows],
-        reader,
-        max_length=training.max_length,
-    )
-    an_epoch = len(examples) / (training.batch_size * training.accumulate)
-    steps = training.max_steps or math.ceil(an_epoch * training.epochs)
-    return Lesson(
-        model, base, student, hardware, reader, examples, validation, counts, steps, an_epoch,
-        parameters, trainable,
-    )  # fmt: skip
+    return examples, counts
 
 
 def teach(lesson: Lesson, training: Training, folder: Path, metrics: Metrics) -> None:
     """Run TRL's loop, from the newest whole checkpoint where there is one."""
     from train.trainer import StudentTrainer, Watch
 
-    written = lesson.checkpoint if lesson.steps > training.save_steps else 0
+    written = lesson.checkpoint if lesson.schedule.steps > training.save_steps else 0
     demand_space(folder, lesson.parameters, checkpoint=written)
     start = newest(folder)
     processes.wait()
@@ -246,13 +272,13 @@ def teach(lesson: Lesson, training: Training, folder: Path, metrics: Metrics) ->
         lesson.reader.tokenizer,
         lesson.examples,
         training,
-        lesson.steps,
+        lesson.schedule.steps,
         folder,
         Watch(metrics, lesson.validation, training),
         lesson.hardware,
     )
     trainer.teach(start)
-    tuning.demand_numbers(lesson.model, lesson.steps)
+    tuning.demand_numbers(lesson.model, lesson.schedule.steps)
 
 
 def describe(
@@ -280,8 +306,8 @@ def describe(
         },
         "training": {
             **training.model_dump(mode="json"),
-            "steps": lesson.steps,
-            "counts": dict(sorted(lesson.counts.items())),
+            "steps": lesson.schedule.steps,
+            "counts": dict(sorted(lesson.schedule.counts.items())),
         },
         "decision": permit.decision.model_dump(mode="json"),
         "obligations": sorted(duties),

@@ -13,7 +13,7 @@ import pytest
 from policy.errors import BadInput
 from tests.train.killed import train_in_child
 from train import processes
-from train.config import Lora, Training
+from train.config import Training
 
 ROOT = Path(__file__).parent.parent.parent
 SETTINGS = Training(
