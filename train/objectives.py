@@ -24,6 +24,8 @@ class Positions(NamedTuple):
     labels: Tensor  # [N] the token of the teacher's text
     top_ids: Tensor  # [N, K] candidates as student ids, -1 where there is none
     top_logprobs: Tensor  # [N, K] the teacher's logprobs of them
+    chunk_ids: Tensor | None = None  # [N] chunk of another tokenizer's text it is in, -1 for none
+    chunk_logprobs: Tensor | None = None  # [C] the teacher's logprob of each chunk as a whole
 
     @property
     def signal(self) -> Tensor:

@@ -33,7 +33,7 @@ from train.metrics import Metrics
 from train.objectives import Loss, Positions, mix
 
 IGNORED = -100
-COLUMNS = ["input_ids", "labels", "top_ids", "top_logprobs"]
+COLUMNS = ["input_ids", "labels", "top_ids", "top_logprobs", "chunk_ids", "chunk_logprobs"]
 GROUP = 8  # batches sorted by length together: enough to lose most padding, few enough to mix
 
 
@@ -75,7 +75,17 @@ def features(example: Example) -> dict[str, Any]:
         "labels": [IGNORED] * example.prompt_length + example.completion,
         "top_ids": [list(found) for found in example.candidates],
         "top_logprobs": [list(found.values()) for found in example.candidates],
+        "chunk_ids": _chunk_ids(example),
+        "chunk_logprobs": [logprob for _, _, logprob in example.chunks],
     }
+
+
+def _chunk_ids(example: Example) -> list[int]:
+    """The chunk of each completion token, -1 where it is in none."""
+    found = [-1] * len(example.completion)
+    for number, (start, end, _) in enumerate(example.chunks):
+        found[start:end] = [number] * (end - start)
+    return found
 
 
 class Collate:
@@ -102,7 +112,18 @@ class Collate:
             "attention_mask": mask,
             "top_ids": _table(ids, -1, torch.long),
             "top_logprobs": _table(logprobs, -torch.inf, torch.float32),
+            **_chunks(rows),
         }
+
+
+def _chunks(rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    """The rows' chunks one after the other, each token with the number of its own."""
+    numbers: list[int] = []
+    logprobs: list[float] = []
+    for row in rows:
+        numbers += [n if n < 0 else n + len(logprobs) for n in row["chunk_ids"]]
+        logprobs += row["chunk_logprobs"]
+    return {"chunk_ids": torch.tensor(numbers), "chunk_logprobs": torch.tensor(logprobs)}
 
 
 def _table(rows: list[list[Any]], padding: float, dtype: torch.dtype) -> Tensor:
@@ -125,7 +146,12 @@ def positions(model: Any, batch: Mapping[str, Tensor]) -> Positions:
     wanted = labels[:, -longest:]
     trained = wanted.ne(IGNORED)
     return Positions(
-        outputs.logits[trained], wanted[trained], batch["top_ids"], batch["top_logprobs"]
+        outputs.logits[trained],
+        wanted[trained],
+        batch["top_ids"],
+        batch["top_logprobs"],
+        batch["chunk_ids"],
+        batch["chunk_logprobs"],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -153,3 +154,16 @@ def test_nothing_is_sent_and_nothing_is_pickled(
     assert StudentTrainer._send_telemetry is not SFTTrainer._send_telemetry
     kinds = {p.suffix for p in (tmp_path / "checkpoints").rglob("*") if p.is_file()}
     assert kinds <= {".safetensors", ".json"}
+
+
+def test_chunks_of_several_rows_keep_their_tokens_apart(
+    tokenizer: Any, examples: list[Example]
+) -> None:
+    one = replace(examples[0], chunks=[(1, 3, -0.5), (4, 5, -0.25)])
+    two = replace(examples[1], chunks=[(0, 2, -2.0)])
+    batch = Collate(tokenizer.pad_token_id)([features(e) for e in (one, examples[2], two)])
+    numbers = batch["chunk_ids"].tolist()
+    start = len(one.completion) + len(examples[2].completion)
+    assert numbers[:6] == [-1, 0, 0, -1, 1, -1]
+    assert numbers[start : start + 3] == [2, 2, -1]
+    assert batch["chunk_logprobs"].tolist() == [-0.5, -0.25, -2.0]
