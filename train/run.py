@@ -67,6 +67,7 @@ def train(
     """Open, tokenise, teach, write; every part of it may be interrupted and called again."""
     Permit.must_be(permit, Action.TRAIN)
     dataset = open_dataset(dataset_dir, permit)
+    training = training.for_data(dataset.manifest)
     with boundary(out_dir):
         base = find_base(student.base, cache_dir)
         inputs = describe_inputs(dataset, base, student, training)

@@ -4,8 +4,8 @@ TRL keeps the loop, the schedule, accumulation and (later) many GPUs. Nothing he
 trl.experimental, no telemetry is sent, and tests/train/test_trainer.py is the contract at the
 pinned version.
 
-Rows are padded on the left, so that every completion ends at the last column: transformers then
-projects only the last `logits_to_keep` positions onto the vocabulary, and prompts cost no logits.
+The vocabulary is never whole in memory: train.scoring asks the student for the scores of the
+stored candidates alone, where a completion token is predicted; prompts cost no logits.
 
     trainer = StudentTrainer.of(model, tokenizer, examples, training, steps, folder, watch)
     trainer.teach(newest(folder))
@@ -27,10 +27,11 @@ from transformers import PrinterCallback, Trainer, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from train import checkpoints
-from train.config import Training
+from train.config import BIASED, Training
 from train.data import Example
 from train.metrics import Metrics
-from train.objectives import Loss, Positions, mix
+from train.objectives import Loss, Positions, Settings, mix, support
+from train.scoring import add_scoring, ask
 
 IGNORED = -100
 COLUMNS = ["input_ids", "labels", "top_ids", "top_logprobs", "chunk_ids", "chunk_logprobs"]
@@ -132,27 +133,24 @@ def _table(rows: list[list[Any]], padding: float, dtype: torch.dtype) -> Tensor:
 
 
 def positions(model: Any, batch: Mapping[str, Tensor]) -> Positions:
-    """One forward pass; logits only where a completion token is predicted."""
-    labels, mask = batch["labels"], batch["attention_mask"]
-    longest = int(labels.ne(IGNORED).sum(-1).max())
-    seen = mask[:, :-1]  # the last token predicts nothing that is trained
-    outputs = model(
-        input_ids=batch["input_ids"][:, :-1],
-        attention_mask=seen,
-        position_ids=(seen.cumsum(-1) - 1).clamp(min=0),
-        use_cache=False,
-        logits_to_keep=longest,
-    )
-    wanted = labels[:, -longest:]
-    trained = wanted.ne(IGNORED)
+    """One forward pass; scores only where a completion token is predicted."""
+    labels, top_ids = batch["labels"][:, 1:], batch["top_ids"]
+    trained = labels.ne(IGNORED)
+    wanted = labels[trained]
+    scores = ask(model, trained, support(wanted, top_ids), **_inputs(batch))
     return Positions(
-        outputs.logits[trained],
-        wanted[trained],
-        batch["top_ids"],
-        batch["top_logprobs"],
-        batch["chunk_ids"],
-        batch["chunk_logprobs"],
+        scores, wanted, top_ids, batch["top_logprobs"], batch["chunk_ids"], batch["chunk_logprobs"]
     )
+
+
+def _inputs(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the model reads: all but the last token, which predicts nothing that is trained."""
+    mask = batch["attention_mask"][:, :-1]
+    return {
+        "input_ids": batch["input_ids"][:, :-1],
+        "attention_mask": mask,
+        "position_ids": (mask.cumsum(-1) - 1).clamp(min=0),
+    }
 
 
 class StudentTrainer(SFTTrainer):  # type: ignore[misc]
@@ -160,6 +158,7 @@ class StudentTrainer(SFTTrainer):  # type: ignore[misc]
 
     loss_is_scaled_for_ga = True  # compute_loss divides by the tokens of the whole batch
     objective: dict[str, float]
+    settings: Settings
     sums: Counter[str]
     rate: float
     sealed: Path | None
@@ -187,7 +186,9 @@ class StudentTrainer(SFTTrainer):  # type: ignore[misc]
         )
         watch.trainer = trainer
         trainer.remove_callback(PrinterCallback)
+        add_scoring(trainer.accelerator.unwrap_model(trainer.model))
         trainer.objective = {str(name): weight for name, weight in training.objective.items()}
+        trainer.settings = settings_of(training)
         trainer.sums, trainer.rate, trainer.sealed = Counter(), 0.0, None
         trainer.model_accepts_loss_kwargs = True  # so that Trainer counts num_items_in_batch
         trainer.order = Order(
@@ -212,7 +213,7 @@ class StudentTrainer(SFTTrainer):  # type: ignore[misc]
     ) -> Tensor:
         """The mixed objective a trained token, over the tokens of every accumulated batch."""
         found = positions(model, inputs)
-        loss = mix(found, self.objective)
+        loss = mix(found, self.objective, self.settings)
         tokens = len(found.labels)
         self.rate = float(self.optimizer.param_groups[0]["lr"])  # before the schedule moves on
         self._add(loss, tokens, inputs["attention_mask"])
@@ -239,7 +240,10 @@ class StudentTrainer(SFTTrainer):  # type: ignore[misc]
         for n in range(0, len(ordered), batch_size):
             batch = self.data_collator([features(e) for e in ordered[n : n + batch_size]])
             found = positions(self.model, self._prepare_inputs(batch))
-            sums.update(trained_tokens=len(found.labels), **as_sums(mix(found, self.objective)))
+            sums.update(
+                trained_tokens=len(found.labels),
+                **as_sums(mix(found, self.objective, self.settings)),
+            )
         self.model.train()
         return means(sums)
 
@@ -297,19 +301,26 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             self.metrics.validation(state.global_step, found)
 
 
+def settings_of(training: Training) -> Settings:
+    """What the objectives are set to; a tail weight that nobody stated is the cautious one."""
+    weight = BIASED if training.tail_weight is None else training.tail_weight
+    return Settings(weight, training.jsd_beta, training.skew)
+
+
 def as_sums(loss: Loss) -> dict[str, Any]:
     """A loss and its metrics as numbers, to be added up over batches."""
     return {"loss": float(loss.value.detach()), **{k: float(v) for k, v in loss.metrics.items()}}
 
 
 def means(sums: Mapping[str, float]) -> dict[str, float]:
-    """Sums over tokens to means a token; top_k over the tokens that have evidence."""
+    """Sums to means: a token, a token that has the evidence, or a chunk."""
     tokens = max(sums.get("trained_tokens", 0.0), 1.0)
     found = {"loss": sums.get("loss", 0.0) / tokens}
-    if "sft_loss" in sums:
-        found["sft_loss"] = sums["sft_loss"] / tokens
-    if sums.get("top_k_tokens"):
-        found["top_k_loss"] = sums["top_k_loss"] / sums["top_k_tokens"]
+    for key in (key for key in sums if key.endswith("_loss")):
+        name = key.removesuffix("_loss")
+        count = sums.get(f"{name}_tokens", sums.get(f"{name}_chunks", tokens))
+        if count:
+            found[key] = sums[key] / count
     return found
 
 

@@ -16,8 +16,9 @@ from tests.train.parts import TeacherRow, build_model
 from train.config import Training
 from train.data import Example, Reader, encode
 from train.metrics import Metrics
-from train.objectives import mix
+from train.objectives import mix, student
 from train.quiet import quiet
+from train.scoring import add_scoring
 from train.trainer import Collate, Order, StudentTrainer, Watch, features, positions
 
 OURS = (
@@ -104,6 +105,7 @@ def test_the_loss_is_one_token_at_a_time_over_the_whole_accumulated_batch(
 def test_padding_changes_neither_loss_nor_gradient(
     model: Any, tokenizer: Any, examples: list[Example]
 ) -> None:
+    add_scoring(model)
     collate, found = Collate(tokenizer.pad_token_id), []
     for groups in ([examples], [[e] for e in examples]):
         model.zero_grad()
@@ -120,22 +122,25 @@ def test_padding_changes_neither_loss_nor_gradient(
     assert bool(found[0][1].isfinite().all())
 
 
-def test_each_logit_row_predicts_its_own_label(
+def test_each_position_predicts_its_own_label(
     model: Any, tokenizer: Any, examples: list[Example]
 ) -> None:
+    add_scoring(model)
     example = examples[1]
     found = positions(model, Collate(tokenizer.pad_token_id)([features(e) for e in examples[:3]]))
     start = len(examples[0].completion)
     ids = torch.tensor([example.input_ids])
-    whole = model(input_ids=ids).logits[0, example.prompt_length - 1 : -1]
+    whole = model(input_ids=ids).logits[0, example.prompt_length - 1 : -1].log_softmax(-1)
     mine = slice(start, start + len(example.completion))
-    torch.testing.assert_close(found.logits[mine], whole, atol=1e-4, rtol=1e-3)
+    expected = whole.gather(-1, torch.tensor(example.completion)[:, None]).squeeze(-1)
+    torch.testing.assert_close(student(found).label[mine], expected, atol=1e-4, rtol=1e-3)
     assert found.labels[mine].tolist() == example.completion
 
 
-def test_the_prompt_costs_no_logits(model: Any, tokenizer: Any, examples: list[Example]) -> None:
+def test_the_prompt_costs_no_scores(model: Any, tokenizer: Any, examples: list[Example]) -> None:
+    add_scoring(model)
     found = positions(model, Collate(tokenizer.pad_token_id)([features(e) for e in examples]))
-    assert len(found.logits) == sum(len(e.completion) for e in examples)
+    assert len(found.scores.chosen) == sum(len(e.completion) for e in examples)
 
 
 def test_the_order_is_a_function_of_the_seed_and_passes_over_every_row() -> None:
