@@ -13,13 +13,19 @@ Imports no torch, so that `check` and `--help` stay quick.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from policy.config import Section
 
-ObjectiveName = Literal["sft", "top_k"]
+ObjectiveName = Literal["sft", "top_k", "reverse_kl", "jsd", "skew_kl", "skew_reverse_kl", "alm"]
+STORED = frozenset(get_args(ObjectiveName))
+"""Objectives that learn from what a dataset holds: the text and the teacher's logprobs of it."""
+BIASED = 0.1
+"""Weight of the sampled tail where the text is no fair sample of the teacher: enough for the tail
+to be learned at all, little enough that what selection did to it stays small beside the top-k."""
 Weight = Annotated[float, Field(gt=0)]
 Objective = Annotated[dict[ObjectiveName, Weight], Field(min_length=1)]
 
@@ -54,7 +60,20 @@ class Training(Section):
     """How the student is taught."""
 
     objective: Objective = Field(default={"sft": 1.0})
-    """What is minimised: weights of `sft` (the text) and `top_k` (the stored probabilities)."""
+    """What is minimised, by weight: `sft` (the text), `top_k` (stored probabilities, forward KL),
+    `reverse_kl`, `jsd`, `skew_kl` or `skew_reverse_kl` (other distances to them), `alm` (chunks of
+    another tokenizer). Where a token lacks what one needs, the next teaches it: alm, then sft."""
+    tail_weight: float | None = Field(default=None, ge=0, le=1)
+    """Weight of the sampled tail beside the stored top-k. Unset: 1 where the dataset's manifest
+    says that its text is a fair sample of the teacher, else 0.1."""
+    jsd_beta: float = Field(default=0.5, gt=0, lt=1)
+    """The teacher's share of the mixture in `jsd`. At 0 it would be nothing, at 1 likewise; its
+    limits are `top_k` towards 0 and `reverse_kl` towards 1."""
+    skew: float = Field(default=0.1, gt=0, lt=1)
+    """How much of its own side `skew_kl` and `skew_reverse_kl` mix into the other."""
+    kd_temperature: float = Field(default=1.0, gt=0)
+    """Temperature of the loss, apart from that of sampling. Stored objectives take 1 alone: of a
+    tail that was never stored, the mass at another temperature is not known."""
     epochs: float = Field(default=3.0, gt=0)
     """Passes over the train split; ignored where max_steps is set."""
     max_steps: int = Field(default=0, ge=0)
@@ -104,6 +123,24 @@ class Training(Section):
     """Write events for TensorBoard beside metrics.jsonl; needs the package tensorboard."""
     threads: int = Field(default=0, ge=0)
     """Threads for torch; 0 means every core that this process may use."""
+
+    @model_validator(mode="after")
+    def _temperature_has_a_meaning(self) -> Training:
+        stored = sorted(STORED & self.objective.keys())
+        if self.kd_temperature != 1 and stored:
+            raise ValueError(
+                f"kd_temperature = {self.kd_temperature:g} has no meaning for {', '.join(stored)}:"
+                " at another temperature the tail's mass depends on every token in it, and a"
+                " dataset holds the top few only; leave it at 1"
+            )
+        return self
+
+    def for_data(self, manifest: Mapping[str, Any]) -> Training:
+        """With the tail weight that a dataset's manifest justifies, unless one is stated."""
+        if self.tail_weight is not None:
+            return self
+        fair = manifest.get("signal", {}).get("unbiased") is True
+        return self.model_copy(update={"tail_weight": 1.0 if fair else BIASED})
 
 
 class Arm(Section):

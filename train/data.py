@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,8 @@ class Example:
     prompt_length: int
     candidates: list[Candidates]
     """One a completion token; empty where the teacher left no usable probabilities."""
+    chunks: list[tuple[int, int, float]] = field(default_factory=list)
+    """Start and end in completion tokens, and the teacher's logprob of what is between them."""
 
     @property
     def completion(self) -> list[int]:

@@ -75,6 +75,7 @@ def train(
     hardware = settle(training)
     processes.join(cpu=not hardware.cuda)
     dataset = open_dataset(dataset_dir, permit)
+    training = training.for_data(dataset.manifest)
     with boundary(out_dir):
         with processes.leader_first():
             base = find_base(student.base, cache_dir, weights=not student.scratch)

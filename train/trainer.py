@@ -4,8 +4,8 @@ TRL keeps the loop, the schedule, accumulation and (later) many GPUs. Nothing he
 trl.experimental, no telemetry is sent, and tests/train/test_trainer.py is the contract at the
 pinned version.
 
-Rows are padded on the left, so that every completion ends at the last column: transformers then
-projects only the last `logits_to_keep` positions onto the vocabulary, and prompts cost no logits.
+The vocabulary is never whole in memory: train.scoring asks the student for the scores of the
+stored candidates alone, where a completion token is predicted; prompts cost no logits.
 
     trainer = StudentTrainer.of(model, tokenizer, examples, training, steps, folder, watch)
     trainer.teach(newest(folder))
@@ -27,14 +27,15 @@ from transformers import PrinterCallback, Trainer, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from train import checkpoints, processes, tuning
-from train.config import Training
+from train.config import BIASED, Training
 from train.data import Example
 from train.devices import Hardware
 from train.metrics import Metrics
-from train.objectives import Loss, Positions, mix
+from train.objectives import Loss, Positions, Settings, mix, support
+from train.scoring import add_scoring, ask
 
 IGNORED = -100
-COLUMNS = ["input_ids", "labels", "top_ids", "top_logprobs"]
+COLUMNS = ["input_ids", "labels", "top_ids", "top_logprobs", "chunk_ids", "chunk_logprobs"]
 GROUP = 8  # batches sorted by length together: enough to lose most padding, few enough to mix
 
 
@@ -77,34 +78,68 @@ def features(example: Example) -> dict[str, Any]:
         "labels": [IGNORED] * example.prompt_length + example.completion,
         "top_ids": [list(found) for found in example.candidates],
         "top_logprobs": [list(found.values()) for found in example.candidates],
+        "chunk_ids": _chunk_ids(example),
+        "chunk_logprobs": [logprob for _, _, logprob in example.chunks],
     }
 
 
-class Collate:
-    """Left-padded batch; evidence is one row a completion token, in reading order."""
+def _chunk_ids(example: Example) -> list[int]:
+    """The chunk of each completion token, -1 where it is in none."""
+    found = [-1] * len(example.completion)
+    for number, (start, end, _) in enumerate(example.chunks):
+        found[start:end] = [number] * (end - start)
+    return found
 
-    def __init__(self, pad_id: int) -> None:
-        self.pad_id = pad_id
+
+class Collate:
+    """Left-padded batch; evidence is one row a completion token, in reading order. Packed, the rows
+    lie end to end instead, and positions that start again at 0 keep each row to itself."""
+
+    def __init__(self, pad_id: int, *, packing: bool = False) -> None:
+        self.pad_id, self.packing = pad_id, packing
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        width = max(len(row["input_ids"]) for row in rows)
-        input_ids = torch.full((len(rows), width), self.pad_id)
-        labels = torch.full((len(rows), width), IGNORED)
-        mask = torch.zeros((len(rows), width), dtype=torch.long)
-        for n, row in enumerate(rows):
-            length = len(row["input_ids"])
-            input_ids[n, width - length :] = torch.tensor(row["input_ids"])
-            labels[n, width - length :] = torch.tensor(row["labels"])
-            mask[n, width - length :] = 1
         ids = [found for row in rows for found in row["top_ids"]]
         logprobs = [found for row in rows for found in row["top_logprobs"]]
         return {
-            "input_ids": input_ids,
-            "labels": labels,
-            "attention_mask": mask,
+            **(_packed(rows) if self.packing else _padded(rows, self.pad_id)),
             "top_ids": _table(ids, -1, torch.long),
             "top_logprobs": _table(logprobs, -torch.inf, torch.float32),
+            **_chunks(rows),
         }
+
+
+def _padded(rows: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Tensor]:
+    width = max(len(row["input_ids"]) for row in rows)
+    input_ids = torch.full((len(rows), width), pad_id)
+    labels = torch.full((len(rows), width), IGNORED)
+    mask = torch.zeros((len(rows), width), dtype=torch.long)
+    for n, row in enumerate(rows):
+        start = width - len(row["input_ids"])
+        input_ids[n, start:] = torch.tensor(row["input_ids"])
+        labels[n, start:] = torch.tensor(row["labels"])
+        mask[n, start:] = 1
+    return {"input_ids": input_ids, "labels": labels, "attention_mask": mask}
+
+
+def _packed(rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    """One sequence of whole rows. Without an attention mask transformers finds the rows by their
+    positions (`masking_utils.find_packed_sequence_indices`) and no row sees another."""
+    return {
+        "input_ids": torch.tensor([[i for row in rows for i in row["input_ids"]]]),
+        "labels": torch.tensor([[i for row in rows for i in row["labels"]]]),
+        "position_ids": torch.tensor([[n for row in rows for n in range(len(row["input_ids"]))]]),
+    }
+
+
+def _chunks(rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    """The rows' chunks one after the other, each token with the number of its own."""
+    numbers: list[int] = []
+    logprobs: list[float] = []
+    for row in rows:
+        numbers += [n if n < 0 else n + len(logprobs) for n in row["chunk_ids"]]
+        logprobs += row["chunk_logprobs"]
+    return {"chunk_ids": torch.tensor(numbers), "chunk_logprobs": torch.tensor(logprobs)}
 
 
 def _table(rows: list[list[Any]], padding: float, dtype: torch.dtype) -> Tensor:
@@ -113,21 +148,33 @@ def _table(rows: list[list[Any]], padding: float, dtype: torch.dtype) -> Tensor:
 
 
 def positions(model: Any, batch: Mapping[str, Tensor]) -> Positions:
-    """One forward pass; logits only where a completion token is predicted."""
-    labels, mask = batch["labels"], batch["attention_mask"]
-    longest = int(labels.ne(IGNORED).sum(-1).max())
-    seen = mask[:, :-1]  # the last token predicts nothing that is trained
-    outputs = model(
-        input_ids=batch["input_ids"][:, :-1],
-        attention_mask=seen,
-        position_ids=(seen.cumsum(-1) - 1).clamp(min=0),
-        use_cache=False,
-        logits_to_keep=longest,
-    )
-    wanted = labels[:, -longest:]
-    trained = wanted.ne(IGNORED)
+    """One forward pass; scores only where a completion token is predicted."""
+    labels, top_ids = batch["labels"][:, 1:], batch["top_ids"]
+    trained = labels.ne(IGNORED)
+    wanted = labels[trained]
+    scores = ask(model, trained, support(wanted, top_ids), **_inputs(batch))
     return Positions(
-        outputs.logits[trained], wanted[trained], batch["top_ids"], batch["top_logprobs"]
+        scores, wanted, top_ids, batch["top_logprobs"], batch["chunk_ids"], batch["chunk_logprobs"]
+    )
+
+
+def _inputs(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the model reads: all but the last token, which predicts nothing that is trained."""
+    input_ids = batch["input_ids"][:, :-1]
+    if "position_ids" in batch:
+        return {"input_ids": input_ids, "position_ids": batch["position_ids"][:, :-1]}
+    mask = batch["attention_mask"][:, :-1]
+    return {
+        "input_ids": input_ids,
+        "attention_mask": mask,
+        "position_ids": (mask.cumsum(-1) - 1).clamp(min=0),
+    }
+
+
+def _read(batch: Mapping[str, Tensor]) -> int:
+    """Tokens of a batch, padding not among them."""
+    return int(
+        batch["attention_mask"].sum() if "attention_mask" in batch else batch["labels"].numel()
     )
 
 
@@ -136,6 +183,7 @@ class StudentTrainer(SFTTrainer):  # type: ignore[misc]
 
     loss_is_scaled_for_ga = True  # compute_loss divides by the tokens of the whole batch
     objective: dict[str, float]
+    settings: Settings
     sums: Counter[str]
     rate: float
     sealed: Path | None
@@ -157,14 +205,16 @@ class StudentTrainer(SFTTrainer):  # type: ignore[misc]
         trainer = cls(
             model=model,
             args=_arguments(training, steps, folder, hardware),
-            data_collator=Collate(tokenizer.pad_token_id),
+            data_collator=Collate(tokenizer.pad_token_id, packing=training.packing),
             processing_class=tokenizer,
             train_dataset=Dataset.from_list([features(e) for e in examples]),
             callbacks=[watch],
         )
         watch.trainer = trainer
         trainer.remove_callback(PrinterCallback)
+        add_scoring(trainer.accelerator.unwrap_model(trainer.model))
         trainer.objective = {str(name): weight for name, weight in training.objective.items()}
+        trainer.settings = settings_of(training)
         trainer.sums, trainer.rate, trainer.sealed = Counter(), 0.0, None
         trainer.model_accepts_loss_kwargs = True  # so that Trainer counts num_items_in_batch
         trainer.order = Order(
@@ -189,17 +239,17 @@ class StudentTrainer(SFTTrainer):  # type: ignore[misc]
     ) -> Tensor:
         """The mixed objective a trained token, over the tokens of every accumulated batch."""
         found = positions(model, inputs)
-        loss = mix(found, self.objective)
+        loss = mix(found, self.objective, self.settings)
         tokens = len(found.labels)
         self.rate = float(self.optimizer.param_groups[0]["lr"])  # before the schedule moves on
-        self._add(loss, tokens, inputs["attention_mask"])
+        self._add(loss, tokens, _read(inputs))
         whole = tokens if num_items_in_batch is None else num_items_in_batch
         shared: Tensor = loss.value / whole * self.accelerator.num_processes  # DDP averages
         return shared
 
-    def _add(self, loss: Loss, tokens: int, mask: Tensor) -> None:
+    def _add(self, loss: Loss, trained: int, tokens: int) -> None:
         """Sums of this optimiser step, for whoever draws the progress."""
-        self.sums.update(trained_tokens=tokens, tokens=int(mask.sum()), **as_sums(loss))
+        self.sums.update(trained_tokens=trained, tokens=tokens, **as_sums(loss))
 
     def take_sums(self) -> Counter[str]:
         """What was summed since the last call."""
@@ -216,7 +266,10 @@ class StudentTrainer(SFTTrainer):  # type: ignore[misc]
         for n in range(0, len(ordered), batch_size):
             batch = self.data_collator([features(e) for e in ordered[n : n + batch_size]])
             found = positions(self.model, self._prepare_inputs(batch))
-            sums.update(trained_tokens=len(found.labels), **as_sums(mix(found, self.objective)))
+            sums.update(
+                trained_tokens=len(found.labels),
+                **as_sums(mix(found, self.objective, self.settings)),
+            )
         self.model.train()
         return means(sums)
 
@@ -280,19 +333,26 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             self.metrics.validation(state.global_step, found)
 
 
+def settings_of(training: Training) -> Settings:
+    """What the objectives are set to; a tail weight that nobody stated is the cautious one."""
+    weight = BIASED if training.tail_weight is None else training.tail_weight
+    return Settings(weight, training.jsd_beta, training.skew)
+
+
 def as_sums(loss: Loss) -> dict[str, Any]:
     """A loss and its metrics as numbers, to be added up over batches."""
     return {"loss": float(loss.value.detach()), **{k: float(v) for k, v in loss.metrics.items()}}
 
 
 def means(sums: Mapping[str, float]) -> dict[str, float]:
-    """Sums over tokens to means a token; top_k over the tokens that have evidence."""
+    """Sums to means: a token, a token that has the evidence, or a chunk."""
     tokens = max(sums.get("trained_tokens", 0.0), 1.0)
     found = {"loss": sums.get("loss", 0.0) / tokens}
-    if "sft_loss" in sums:
-        found["sft_loss"] = sums["sft_loss"] / tokens
-    if sums.get("top_k_tokens"):
-        found["top_k_loss"] = sums["top_k_loss"] / sums["top_k_tokens"]
+    for key in (key for key in sums if key.endswith("_loss")):
+        name = key.removesuffix("_loss")
+        count = sums.get(f"{name}_tokens", sums.get(f"{name}_chunks", tokens))
+        if count:
+            found[key] = sums[key] / count
     return found
 
 
