@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
 from policy.errors import BadInput, VerificationFailed
 from policy.manifest import read_manifest
 from policy.own import student_offering
@@ -94,10 +96,10 @@ def train(
                 on_step,
                 Board(out_dir / "tensorboard") if training.tensorboard else None,
             )
-            teach(lesson, training, out_dir / "checkpoints", metrics)
+            gathered = teach(lesson, training, out_dir / "checkpoints", metrics)
             with processes.leader_first():
                 if processes.leads():
-                    write_student(lesson, training, out_dir)
+                    write_student(lesson, training, out_dir, gathered)
                     metrics.close()
                     manifest = describe(dataset, base, lesson, training, permit, metrics)
                     picture = draw(metrics.rows, out_dir / "loss.png")
@@ -205,6 +207,12 @@ class Lesson:
     parameters: int
     trainable: int
 
+    def start(self) -> Any:
+        """The model before it was taught, once more and whole: its weights are about to be set."""
+        if self.student.scratch:
+            return make(self.base, self.student, seed=0)[0]
+        return load(self.base, self.student.layers)[0]
+
     @property
     def checkpoint(self) -> int:
         """Numbers that a checkpoint holds: what is trained, and AdamW's two moments of it."""
@@ -216,10 +224,7 @@ def prepare(
     dataset: Dataset, base: Base, student: Student, training: Training, hardware: Hardware
 ) -> Lesson:
     """Load the base and tokenise the rows; refuse what could not teach anything."""
-    if student.scratch:
-        model, tokenizer = make(base, student, training.seed)
-    else:
-        model, tokenizer = load(base, student.layers, four_bits=training.tune == "qlora")
+    model, tokenizer = _untaught(base, student, training)
     parameters = model.num_parameters()
     model = tuning.tune(model, training)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -235,6 +240,18 @@ def prepare(
         model, base, student, hardware, reader, examples, validation, schedule,
         parameters, trainable,
     )  # fmt: skip
+
+
+def _untaught(base: Base, student: Student, training: Training) -> tuple[Any, Any]:
+    if student.scratch and training.tune != "full":
+        raise BadInput(
+            "random weights have nothing to keep frozen",
+            where=f"[student] scratch, [training] tune = {training.tune!r}",
+            fix='Set tune = "full".',
+        )
+    if student.scratch:
+        return make(base, student, training.seed)
+    return load(base, student.layers, four_bits=training.tune == "qlora")
 
 
 def tokenise(
@@ -257,8 +274,11 @@ def tokenise(
     return examples, counts
 
 
-def teach(lesson: Lesson, training: Training, folder: Path, metrics: Metrics) -> None:
-    """Run TRL's loop, from the newest whole checkpoint where there is one."""
+def teach(
+    lesson: Lesson, training: Training, folder: Path, metrics: Metrics
+) -> dict[str, Tensor] | None:
+    """Run TRL's loop, from the newest whole checkpoint where there is one. Returns the weights on
+    the leader where each process holds a part of them."""
     from train.trainer import StudentTrainer, Watch
 
     written = lesson.checkpoint if lesson.schedule.steps > training.save_steps else 0
@@ -280,6 +300,7 @@ def teach(lesson: Lesson, training: Training, folder: Path, metrics: Metrics) ->
     )
     trainer.teach(start)
     tuning.demand_numbers(lesson.model, lesson.schedule.steps)
+    return trainer.whole_weights()
 
 
 def describe(
@@ -318,17 +339,18 @@ def describe(
     }
 
 
-def write_student(lesson: Lesson, training: Training, out_dir: Path) -> None:
+def write_student(
+    lesson: Lesson, training: Training, out_dir: Path, gathered: dict[str, Tensor] | None
+) -> None:
     """Weights, tokenizer and template, whole or not at all; LoRA's updates beside them."""
-    if tuning.is_adapted(lesson.model):
+    model = lesson.model
+    if tuning.is_adapted(model):
         with _whole(out_dir / "adapter") as partial:
-            tuning.save_adapter(lesson.model, partial, lesson.base.origin or lesson.base.name)
-    model = tuning.merge(
-        lesson.model,
-        out_dir / "adapter",
-        lambda: load(lesson.base, lesson.student.layers)[0],
-        training,
-    )
+            tuning.save_adapter(model, partial, lesson.base.origin or lesson.base.name)
+        model = tuning.merge(model, out_dir / "adapter", lesson.start, training)
+    elif gathered is not None:
+        model = lesson.start()
+        model.load_state_dict(gathered)
     model.config.use_cache = True
     model.generation_config.update(
         eos_token_id=[lesson.reader.end_of_turn], pad_token_id=lesson.reader.tokenizer.pad_token_id

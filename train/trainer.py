@@ -23,15 +23,16 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 from torch.utils.data import Sampler
-from transformers import PrinterCallback, Trainer, TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from train import checkpoints, processes, tuning
+from train import processes
 from train.config import BIASED, Training
 from train.data import Example
 from train.devices import Hardware
 from train.metrics import Metrics
 from train.objectives import Loss, Positions, Settings, mix, support
+from train.saving import Saving
 from train.scoring import add_scoring, ask
 
 IGNORED = -100
@@ -178,7 +179,7 @@ def _read(batch: Mapping[str, Tensor]) -> int:
     )
 
 
-class StudentTrainer(SFTTrainer):  # type: ignore[misc]
+class StudentTrainer(Saving, SFTTrainer):  # type: ignore[misc]
     """SFTTrainer whose loss is train.objectives.mix, and whose checkpoints hold no pickle."""
 
     loss_is_scaled_for_ga = True  # compute_loss divides by the tokens of the whole batch
@@ -186,7 +187,6 @@ class StudentTrainer(SFTTrainer):  # type: ignore[misc]
     settings: Settings
     sums: Counter[str]
     rate: float
-    sealed: Path | None
     order: Order
 
     @classmethod
@@ -210,6 +210,7 @@ class StudentTrainer(SFTTrainer):  # type: ignore[misc]
             train_dataset=Dataset.from_list([features(e) for e in examples]),
             callbacks=[watch],
         )
+        trainer.refuse_what_cannot_be_saved()
         watch.trainer = trainer
         trainer.remove_callback(PrinterCallback)
         add_scoring(trainer.accelerator.unwrap_model(trainer.model))
@@ -281,38 +282,6 @@ class StudentTrainer(SFTTrainer):  # type: ignore[misc]
 
     def _send_telemetry(self) -> None:
         """TRL reports the trainer and the machine to its makers; we send nothing to anyone."""
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        tuning.save(self.model, Path(str(output_dir)), state_dict)  # no training_args.bin
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        if self.state.global_step >= self.state.max_steps:
-            return  # the student itself is about to be written
-        tuning.demand_numbers(self.model, self.state.global_step)
-        folder = Path(self.args.output_dir)
-        if processes.leads():
-            checkpoints.prune(folder, self.sealed)
-        processes.wait()
-        Trainer._save_checkpoint(self, model, trial)  # TRL's would also write a card of its own
-        self.sealed = folder / f"checkpoint-{self.state.global_step}"
-        processes.wait()
-        if processes.leads():
-            checkpoints.seal(self.sealed)
-
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        if processes.leads():
-            checkpoints.save_optimiser(Path(output_dir), self.optimizer, self.lr_scheduler)
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if checkpoint is not None:
-            checkpoints.load_optimiser(Path(checkpoint), self.optimizer, self.lr_scheduler)
-
-    def _save_rng_state(self, output_dir: str) -> None:
-        checkpoints.save_random(Path(output_dir), processes.rank())
-
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        if checkpoint is not None:
-            checkpoints.load_random(Path(checkpoint), processes.rank())
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]
