@@ -27,8 +27,10 @@ from policy.manifest import read_manifest
 from policy.own import student_offering
 from policy.permit import Action, Permit
 from policy.stamp import versions
+from train.align import Rules
 from train.checkpoints import newest, protect, prune, step_of
 from train.config import Student, Training
+from train.coverage import coverage, demand, demand_k, in_words, stored_k
 from train.data import Dataset, Example, Reader, encode, open_dataset
 from train.disk import boundary, demand_space
 from train.metrics import Metrics, Step
@@ -62,6 +64,7 @@ def train(
     *,
     cache_dir: Path,
     on_step: Callable[[Step], None] | None = None,
+    say: Callable[[str], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Run:
     """Open, tokenise, teach, write; every part of it may be interrupted and called again."""
@@ -75,6 +78,7 @@ def train(
         begin(out_dir, inputs)
         with quiet(), threads(training.threads):
             lesson = prepare(dataset, base, student, training)
+            say(f"evidence: {in_words(lesson.coverage)}")
             metrics = Metrics(
                 out_dir / "metrics.jsonl",
                 lesson.steps,
@@ -167,6 +171,7 @@ class Lesson:
     counts: Counter[str]
     steps: int
     steps_an_epoch: float
+    coverage: dict[str, Any]
 
 
 def prepare(dataset: Dataset, base: Base, student: Student, training: Training) -> Lesson:
@@ -175,27 +180,27 @@ def prepare(dataset: Dataset, base: Base, student: Student, training: Training) 
     if training.freeze_embeddings:
         model.get_input_embeddings().weight.requires_grad_(False)
     reader = Reader(tokenizer)
-    examples, counts = encode(dataset.rows("train"), reader, max_length=training.max_length)
+    rows = dataset.rows("train")
+    demand_k(stored_k(rows), training)
+    rules = Rules(training.k, sampled=not dataset.unbiased)
+    examples, counts = encode(rows, reader, max_length=training.max_length, rules=rules)
     if not examples:
         raise BadInput(
             "no row of the train split can teach",
             where=str(dataset.path),
             fix=f"Counted: {dict(counts)}.",
         )
-    if "top_k" in training.objective and not counts["signal_positions"]:
-        raise BadInput(
-            "no stored probability reaches this student, so top_k has nothing to learn from",
-            where=str(dataset.path),
-            fix="Train with sft, or collect with logprobs from the same tokenizer.",
-        )
+    found = coverage(examples)
+    demand(found, training)
     validation, _ = encode(
         dataset.rows("validation")[: training.validation_rows],
         reader,
         max_length=training.max_length,
+        rules=rules,
     )
     an_epoch = len(examples) / (training.batch_size * training.accumulate)
     steps = training.max_steps or math.ceil(an_epoch * training.epochs)
-    return Lesson(model, reader, examples, validation, counts, steps, an_epoch)
+    return Lesson(model, reader, examples, validation, counts, steps, an_epoch, found)
 
 
 def teach(lesson: Lesson, training: Training, folder: Path, metrics: Metrics) -> None:
@@ -253,6 +258,7 @@ def describe(
             **training.model_dump(mode="json"),
             "steps": lesson.steps,
             "counts": dict(sorted(lesson.counts.items())),
+            "coverage": lesson.coverage,
         },
         "decision": permit.decision.model_dump(mode="json"),
         "obligations": sorted(duties),
