@@ -57,11 +57,12 @@ def demand(found: dict[str, Any], training: Training) -> None:
             where="[training] objective",
             fix="Train with top_k or sft.",
         )
-    if TOP_K not in training.objective:
+    name = listed(training)
+    if not name:
         return
     if not share.get(TOP_K):
         raise BadInput(
-            "no stored probability reaches this student, so top_k has nothing to learn from"
+            f"no stored probability reaches this student, so {name} has nothing to learn from"
             f" ({in_words(found)})",
             where="[training] objective",
             fix="Train with sft, or collect with logprobs.",
@@ -69,10 +70,15 @@ def demand(found: dict[str, Any], training: Training) -> None:
     if found["mass"]["mean"] < training.coverage_floor:
         raise BadInput(
             f"the stored candidates hold {found['mass']['mean']:.1%} of the teacher's probability,"
-            f" below the floor of {training.coverage_floor:.1%} for top_k",
+            f" below the floor of {training.coverage_floor:.1%} for {name}",
             where="[training] coverage_floor",
             fix="Collect with more logprobs, train with sft, or lower the floor.",
         )
+
+
+def listed(training: Training) -> str:
+    """The objectives that learn from stored candidates, in words; nothing if there is none."""
+    return " and ".join(sorted(str(name) for name in training.objective.keys() - {"sft", ALM}))
 
 
 def stored_k(rows: Sequence[Row]) -> int:
@@ -82,7 +88,7 @@ def stored_k(rows: Sequence[Row]) -> int:
 
 def demand_k(stored: int, training: Training) -> None:
     """Raise BadInput where more candidates are asked for than the dataset holds."""
-    if TOP_K in training.objective and training.k > stored:
+    if listed(training) and training.k > stored:
         raise BadInput(
             f"asks for {training.k} candidates and the dataset stores {stored}",
             where="[training] k",

@@ -25,9 +25,10 @@ from train.bootstrap import Sums, difference, interval
 from train.config import Evaluation, Student
 from train.data import Dataset, Example, Reader, Row, encode, open_dataset
 from train.generate import answer
-from train.objectives import bucket_kl
+from train.objectives import Positions, Settings, forward_kl
 from train.quiet import quiet
 from train.receipt import altered, reseal
+from train.scoring import add_scoring
 from train.students import Base, find_base, load
 from train.threads import threads
 
@@ -251,17 +252,25 @@ def agreement(
 
     examples, _ = encode([r for r in rows if r["signal"]], reader, max_length=LONGEST)
     taught = sorted((e for e in examples if any(e.candidates)), key=lambda e: len(e.input_ids))
+    add_scoring(model)
     collate, found = Collate(reader.tokenizer.pad_token_id), {}
     for start in range(0, len(taught), batch_size):
         batch = taught[start : start + batch_size]
         scored = positions(model, collate([features(e) for e in batch]))
-        best = scored.top_ids.gather(-1, scored.top_logprobs.argmax(-1, keepdim=True)).squeeze(-1)
-        table = torch.stack([bucket_kl(scored), best.eq(scored.logits.argmax(-1)).float()])
+        table = torch.stack([forward_kl(scored, Settings()), _same_favourite(scored).float()])
         table = table.where(scored.signal, 0.0)
         pieces = torch.split(table, [len(e.candidates) for e in batch], dim=1)
         for example, piece in zip(batch, pieces, strict=True):
             found[example.id] = _agreement(example, piece)
     return found
+
+
+def _same_favourite(scored: Positions) -> torch.Tensor:
+    """[N] whether the student's likeliest token is the teacher's."""
+    best = 1 + scored.top_logprobs.argmax(-1, keepdim=True)
+    chosen, _, highest = scored.scores
+    own = torch.maximum(chosen.amax(-1), highest)
+    return chosen.gather(-1, best).squeeze(-1).eq(own)
 
 
 def _agreement(example: Example, piece: torch.Tensor) -> dict[str, Any]:
