@@ -118,6 +118,7 @@ def train_step(bench: Bench, only: str = "", *, drop: bool = False) -> dict[str,
                 permit,
                 bench.project.runs / name,
                 cache_dir=bench.project.cache,
+                say=bench.display.say,
                 on_step=lambda one, step=step: step.reach(  # type: ignore[misc]
                     one.step, one.total, f"loss {one.loss:.3f}, {one.tokens_per_second:.0f} tok/s"
                 ),

@@ -116,6 +116,7 @@ def _training(manifest: Mapping[str, Any]) -> str:
     lines.append(
         f"- {counts.get('examples', 0)} rows taught, {counts.get('positions', 0)} tokens,"
         f" {counts.get('signal_positions', 0)} of them with the teacher's probabilities"
+        f"{_mass(training.get('coverage', {}))}"
     )
     lines += [
         f"- Left out: {counts[key]} rows ({reason})"
@@ -126,6 +127,12 @@ def _training(manifest: Mapping[str, Any]) -> str:
     if "validation_loss" in metrics:
         lines.append(f"- Validation loss {metrics['validation_loss']:.4f}")
     return "\n".join(line for line in lines if line) + "\n"
+
+
+def _mass(coverage: Mapping[str, Any]) -> str:
+    """How much of the teacher's probability the candidates hold, where there are any."""
+    mass = coverage.get("mass")
+    return f" (which hold {mass['mean']:.1%} of its mass)" if mass else ""
 
 
 BLOCKS = "▁▂▃▄▅▆▇█"

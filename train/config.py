@@ -119,6 +119,11 @@ class Training(Section):
     """Steps between two validation losses; 0 means once, at the end."""
     validation_rows: int = Field(default=64, ge=0)
     """Most validation rows to score each time; 0 scores none."""
+    k: int = Field(default=0, ge=0)
+    """Candidates a token that `top_k` uses, likeliest first; 0 uses all that are stored."""
+    coverage_floor: float = Field(default=0.5, ge=0, le=1)
+    """Least mean probability that the stored candidates must hold for `top_k`. Below a half, most
+    of what the teacher would say is in the tail, where the list says nothing."""
     tensorboard: bool = False
     """Write events for TensorBoard beside metrics.jsonl; needs the package tensorboard."""
     threads: int = Field(default=0, ge=0)

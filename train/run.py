@@ -29,9 +29,11 @@ from policy.own import student_offering
 from policy.permit import Action, Permit
 from policy.stamp import versions
 from train import processes, tuning
+from train.align import Rules
 from train.board import Board
 from train.checkpoints import newest, protect, prune, step_of
 from train.config import Student, Training
+from train.coverage import coverage, demand, demand_k, in_words, stored_k
 from train.curves import draw, thinned
 from train.data import Dataset, Example, Reader, encode, open_dataset
 from train.devices import Hardware, settle
@@ -70,6 +72,7 @@ def train(
     *,
     cache_dir: Path,
     on_step: Callable[[Step], None] | None = None,
+    say: Callable[[str], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Run:
     """Open, tokenise, teach, write; every part of it may be interrupted and called again."""
@@ -87,6 +90,7 @@ def train(
             begin(out_dir, inputs)
         with quiet(), threads(training.threads):
             lesson = prepare(dataset, base, student, training, hardware)
+            say(f"evidence: {in_words(coverage(lesson.examples))}")
             metrics = Metrics(
                 out_dir / "metrics.jsonl",
                 lesson.schedule.steps,
@@ -258,19 +262,17 @@ def tokenise(
     dataset: Dataset, reader: Reader, training: Training
 ) -> tuple[list[Example], Counter[str]]:
     """The rows that teach, and what was left out; refuses what could not teach anything."""
-    examples, counts = encode(dataset.rows("train"), reader, max_length=training.max_length)
+    rows = dataset.rows("train")
+    demand_k(stored_k(rows), training)
+    rules = Rules(training.k, sampled=not dataset.unbiased)
+    examples, counts = encode(rows, reader, max_length=training.max_length, rules=rules)
     if not examples:
         raise BadInput(
             "no row of the train split can teach",
             where=str(dataset.path),
             fix=f"Counted: {dict(counts)}.",
         )
-    if "top_k" in training.objective and not counts["signal_positions"]:
-        raise BadInput(
-            "no stored probability reaches this student, so top_k has nothing to learn from",
-            where=str(dataset.path),
-            fix="Train with sft, or collect with logprobs from the same tokenizer.",
-        )
+    demand(coverage(examples), training)
     return examples, counts
 
 
@@ -330,6 +332,7 @@ def describe(
             **training.model_dump(mode="json"),
             "steps": lesson.schedule.steps,
             "counts": dict(sorted(lesson.schedule.counts.items())),
+            "coverage": coverage(lesson.examples),
         },
         "decision": permit.decision.model_dump(mode="json"),
         "obligations": sorted(duties),
