@@ -10,7 +10,6 @@ bits. A finished directory is returned as it is; one begun from other inputs is 
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import time
@@ -23,7 +22,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from policy.errors import BadInput, VerificationFailed
+from policy.errors import BadInput
 from policy.manifest import read_manifest
 from policy.own import student_offering
 from policy.permit import Action, Permit
@@ -32,6 +31,7 @@ from train import processes, tuning
 from train.align import Rules
 from train.board import Board
 from train.checkpoints import newest, protect, prune, step_of
+from train.claim import claim, finished, refuse_other
 from train.config import Student, Training
 from train.coverage import coverage, demand, demand_k, in_words, stored_k
 from train.curves import draw, thinned
@@ -40,7 +40,7 @@ from train.devices import Hardware, settle
 from train.disk import boundary, demand_space
 from train.metrics import Metrics, Step
 from train.quiet import quiet
-from train.receipt import altered, seal
+from train.receipt import seal
 from train.students import Base, find_base, load, make
 from train.threads import threads
 
@@ -86,11 +86,12 @@ def train(
             base = find_base(student.base, cache_dir, weights=not student.scratch)
             inputs = describe_inputs(dataset, base, student, training)
             if done := finished(out_dir, inputs):
-                return done
-            begin(out_dir, inputs)
+                return Run(out_dir, done)
+            refuse_other(out_dir, inputs)
         with quiet(), threads(training.threads):
             lesson = prepare(dataset, base, student, training, hardware)
             say(f"evidence: {in_words(coverage(lesson.examples))}")
+            claim(out_dir, inputs)
             metrics = Metrics(
                 out_dir / "metrics.jsonl",
                 lesson.schedule.steps,
@@ -123,62 +124,6 @@ def describe_inputs(
         "scratch": student.scratch,
         "training": training.model_dump(mode="json", exclude=FREE_TO_CHANGE),
     }
-
-
-def finished(out_dir: Path, inputs: dict[str, Any]) -> Run | None:
-    """The run that is already there, if it is whole and came from these inputs."""
-    if not (out_dir / "manifest.json").is_file():
-        return None
-    manifest = read_manifest(out_dir)
-    refuse_difference(out_dir, manifest.get("inputs", {}), inputs)
-    if processes.leads():
-        shutil.rmtree(out_dir / "checkpoints", ignore_errors=True)  # killed while it tidied up
-    if names := altered(out_dir, manifest):
-        raise VerificationFailed(
-            f"{', '.join(names)} is not as the manifest says",
-            where=str(out_dir),
-            fix="Delete the directory to train again.",
-        )
-    return Run(out_dir, manifest)
-
-
-def begin(out_dir: Path, inputs: dict[str, Any]) -> None:
-    """Claim the directory for these inputs, or refuse the one that other inputs claimed."""
-    folder = out_dir / "checkpoints"
-    folder.mkdir(parents=True, exist_ok=True)
-    out_dir.chmod(0o700)
-    record = folder / "inputs.json"
-    if record.is_file():
-        refuse_difference(out_dir, json.loads(record.read_text(encoding="utf-8")), inputs)
-        return
-    partial = record.with_suffix(".partial")
-    partial.write_text(json.dumps(inputs), encoding="utf-8")
-    partial.chmod(0o600)
-    partial.rename(record)
-
-
-def refuse_difference(out_dir: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """One line that names what changed."""
-    old, new = dict(_flat(before)), dict(_flat(now))
-    changed = [
-        f"{key} was {old.get(key)} and is {new.get(key)}"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-    ]
-    if changed:
-        raise BadInput(
-            f"was begun with other inputs: {'; '.join(changed)}",
-            where=str(out_dir),
-            fix="Give the run another name, or delete this directory.",
-        )
-
-
-def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, item in value.items():
-        if isinstance(item, dict):
-            yield from _flat(item, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", item
 
 
 class Schedule(NamedTuple):
