@@ -41,7 +41,7 @@ from train.disk import boundary, demand_space
 from train.metrics import Metrics, Step
 from train.quiet import quiet
 from train.receipt import seal
-from train.students import Base, find_base, load, make
+from train.students import Base, find_base, untaught
 from train.threads import threads
 
 FREE_TO_CHANGE = {
@@ -158,9 +158,7 @@ class Lesson:
 
     def start(self) -> Any:
         """The model before it was taught, once more and whole: its weights are about to be set."""
-        if self.student.scratch:
-            return make(self.base, self.student, seed=0)[0]
-        return load(self.base, self.student.layers)[0]
+        return untaught(self.base, self.student, seed=0)[0]
 
     @property
     def checkpoint(self) -> int:
@@ -173,7 +171,14 @@ def prepare(
     dataset: Dataset, base: Base, student: Student, training: Training, hardware: Hardware
 ) -> Lesson:
     """Load the base and tokenise the rows; refuse what could not teach anything."""
-    model, tokenizer = _untaught(base, student, training)
+    if student.scratch and training.tune != "full":
+        raise BadInput(
+            "random weights have nothing to keep frozen",
+            where=f"[student] scratch, [training] tune = {training.tune!r}",
+            fix='Set tune = "full".',
+        )
+    four_bits = training.tune == "qlora"
+    model, tokenizer = untaught(base, student, training.seed, four_bits=four_bits)
     parameters = model.num_parameters()
     model = tuning.tune(model, training)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -189,18 +194,6 @@ def prepare(
         model, base, student, hardware, reader, examples, validation, schedule,
         parameters, trainable,
     )  # fmt: skip
-
-
-def _untaught(base: Base, student: Student, training: Training) -> tuple[Any, Any]:
-    if student.scratch and training.tune != "full":
-        raise BadInput(
-            "random weights have nothing to keep frozen",
-            where=f"[student] scratch, [training] tune = {training.tune!r}",
-            fix='Set tune = "full".',
-        )
-    if student.scratch:
-        return make(base, student, training.seed)
-    return load(base, student.layers, four_bits=training.tune == "qlora")
 
 
 def tokenise(
