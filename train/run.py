@@ -10,34 +10,44 @@ bits. A finished directory is returned as it is; one begun from other inputs is 
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
+from torch import Tensor
 
-from policy.errors import BadInput, VerificationFailed
+from policy.errors import BadInput
 from policy.manifest import read_manifest
 from policy.own import student_offering
 from policy.permit import Action, Permit
 from policy.stamp import versions
+from train import processes, tuning
+from train.align import Rules
+from train.board import Board
 from train.checkpoints import newest, protect, prune, step_of
+from train.claim import claim, finished, refuse_other
 from train.config import Student, Training
+from train.coverage import coverage, demand, demand_k, in_words, stored_k
+from train.curves import draw, thinned
 from train.data import Dataset, Example, Reader, encode, open_dataset
+from train.devices import Hardware, settle
 from train.disk import boundary, demand_space
 from train.metrics import Metrics, Step
 from train.quiet import quiet
-from train.receipt import altered, seal
-from train.students import Base, find_base, load
+from train.receipt import seal
+from train.students import Base, find_base, untaught
 from train.threads import threads
 
-FREE_TO_CHANGE = {"logging_steps", "save_steps", "validation_steps", "validation_rows", "threads"}
+FREE_TO_CHANGE = {
+    *("logging_steps", "save_steps", "validation_steps", "validation_rows", "threads"),
+    "tensorboard",
+}
 CARRIED = ("teachers", "sampling", "signal", "coverage", "license", "quantisation")
 
 
@@ -62,31 +72,45 @@ def train(
     *,
     cache_dir: Path,
     on_step: Callable[[Step], None] | None = None,
+    say: Callable[[str], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Run:
     """Open, tokenise, teach, write; every part of it may be interrupted and called again."""
     Permit.must_be(permit, Action.TRAIN)
+    hardware = settle(training)
+    processes.join(cpu=not hardware.cuda)
     dataset = open_dataset(dataset_dir, permit)
+    training = training.for_data(dataset.manifest)
     with boundary(out_dir):
-        base = find_base(student.base, cache_dir)
-        inputs = describe_inputs(dataset, base, student, training)
-        if done := finished(out_dir, inputs):
-            return done
-        begin(out_dir, inputs)
+        with processes.leader_first():
+            base = find_base(student.base, cache_dir, weights=not student.scratch)
+            inputs = describe_inputs(dataset, base, student, training)
+            if done := finished(out_dir, inputs):
+                return Run(out_dir, done)
+            refuse_other(out_dir, inputs)
         with quiet(), threads(training.threads):
-            lesson = prepare(dataset, base, student, training)
+            lesson = prepare(dataset, base, student, training, hardware)
+            say(f"evidence: {in_words(coverage(lesson.examples))}")
+            claim(out_dir, inputs)
             metrics = Metrics(
                 out_dir / "metrics.jsonl",
-                lesson.steps,
+                lesson.schedule.steps,
                 training.logging_steps,
-                lesson.steps_an_epoch,
+                lesson.schedule.steps_an_epoch,
                 clock,
                 on_step,
+                Board(out_dir / "tensorboard") if training.tensorboard else None,
             )
-            teach(lesson, training, out_dir / "checkpoints", metrics)
-            write_student(lesson, out_dir)
-        manifest = describe(dataset, base, lesson, training, permit, metrics)
-        return Run(out_dir, seal(out_dir, {**manifest, "inputs": inputs}))
+            gathered = teach(lesson, training, out_dir / "checkpoints", metrics)
+            with processes.leader_first():
+                if processes.leads():
+                    write_student(lesson, training, out_dir, gathered)
+                    metrics.close()
+                    manifest = describe(dataset, base, lesson, training, permit, metrics)
+                    picture = draw(metrics.rows, out_dir / "loss.png")
+                    curve = {"loss": thinned(metrics.rows), "picture": picture}
+                    seal(out_dir, {**manifest, "curve": curve, "inputs": inputs})
+        return Run(out_dir, read_manifest(out_dir))
 
 
 def describe_inputs(
@@ -97,63 +121,24 @@ def describe_inputs(
         "dataset": dataset.digest,
         "base": base.digest,
         "layers": student.layers,
+        "scratch": student.scratch,
         "training": training.model_dump(mode="json", exclude=FREE_TO_CHANGE),
     }
 
 
-def finished(out_dir: Path, inputs: dict[str, Any]) -> Run | None:
-    """The run that is already there, if it is whole and came from these inputs."""
-    if not (out_dir / "manifest.json").is_file():
-        return None
-    manifest = read_manifest(out_dir)
-    refuse_difference(out_dir, manifest.get("inputs", {}), inputs)
-    shutil.rmtree(out_dir / "checkpoints", ignore_errors=True)  # killed while it tidied up
-    if names := altered(out_dir, manifest):
-        raise VerificationFailed(
-            f"{', '.join(names)} is not as the manifest says",
-            where=str(out_dir),
-            fix="Delete the directory to train again.",
-        )
-    return Run(out_dir, manifest)
+class Schedule(NamedTuple):
+    """How long a run is."""
 
+    steps: int
+    steps_an_epoch: float
+    counts: Counter[str]
 
-def begin(out_dir: Path, inputs: dict[str, Any]) -> None:
-    """Claim the directory for these inputs, or refuse the one that other inputs claimed."""
-    folder = out_dir / "checkpoints"
-    folder.mkdir(parents=True, exist_ok=True)
-    out_dir.chmod(0o700)
-    record = folder / "inputs.json"
-    if record.is_file():
-        refuse_difference(out_dir, json.loads(record.read_text(encoding="utf-8")), inputs)
-        return
-    partial = record.with_suffix(".partial")
-    partial.write_text(json.dumps(inputs), encoding="utf-8")
-    partial.chmod(0o600)
-    partial.rename(record)
-
-
-def refuse_difference(out_dir: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """One line that names what changed."""
-    old, new = dict(_flat(before)), dict(_flat(now))
-    changed = [
-        f"{key} was {old.get(key)} and is {new.get(key)}"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-    ]
-    if changed:
-        raise BadInput(
-            f"was begun with other inputs: {'; '.join(changed)}",
-            where=str(out_dir),
-            fix="Give the run another name, or delete this directory.",
-        )
-
-
-def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, item in value.items():
-        if isinstance(item, dict):
-            yield from _flat(item, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", item
+    @classmethod
+    def of(cls, examples: Sequence[Example], counts: Counter[str], training: Training) -> Schedule:
+        """From the rows that teach."""
+        an_epoch = len(examples) / (training.batch_size * training.accumulate)
+        steps = training.max_steps or math.ceil(an_epoch * training.epochs)
+        return cls(steps, an_epoch, counts)
 
 
 @dataclass(frozen=True)
@@ -161,68 +146,101 @@ class Lesson:
     """The student and what it is about to be taught."""
 
     model: Any
+    base: Base
+    student: Student
+    hardware: Hardware
     reader: Reader
     examples: list[Example]
     validation: list[Example]
-    counts: Counter[str]
-    steps: int
-    steps_an_epoch: float
+    schedule: Schedule
+    parameters: int
+    trainable: int
+
+    def start(self) -> Any:
+        """The model before it was taught, once more and whole: its weights are about to be set."""
+        return untaught(self.base, self.student, seed=0)[0]
+
+    @property
+    def checkpoint(self) -> int:
+        """Numbers that a checkpoint holds: what is trained, and AdamW's two moments of it."""
+        kept = self.trainable if tuning.is_adapted(self.model) else self.parameters
+        return kept + 2 * self.trainable
 
 
-def prepare(dataset: Dataset, base: Base, student: Student, training: Training) -> Lesson:
+def prepare(
+    dataset: Dataset, base: Base, student: Student, training: Training, hardware: Hardware
+) -> Lesson:
     """Load the base and tokenise the rows; refuse what could not teach anything."""
-    model, tokenizer = load(base, student.layers)
-    if training.freeze_embeddings:
-        model.get_input_embeddings().weight.requires_grad_(False)
+    if student.scratch and training.tune != "full":
+        raise BadInput(
+            "random weights have nothing to keep frozen",
+            where=f"[student] scratch, [training] tune = {training.tune!r}",
+            fix='Set tune = "full".',
+        )
+    four_bits = training.tune == "qlora"
+    model, tokenizer = untaught(base, student, training.seed, four_bits=four_bits)
+    parameters = model.num_parameters()
+    model = tuning.tune(model, training)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     reader = Reader(tokenizer)
-    examples, counts = encode(dataset.rows("train"), reader, max_length=training.max_length)
+    examples, counts = tokenise(dataset, reader, training)
+    validation, _ = encode(
+        dataset.rows("validation")[: training.validation_rows],
+        reader,
+        max_length=training.max_length,
+    )
+    schedule = Schedule.of(examples, counts, training)
+    return Lesson(
+        model, base, student, hardware, reader, examples, validation, schedule,
+        parameters, trainable,
+    )  # fmt: skip
+
+
+def tokenise(
+    dataset: Dataset, reader: Reader, training: Training
+) -> tuple[list[Example], Counter[str]]:
+    """The rows that teach, and what was left out; refuses what could not teach anything."""
+    rows = dataset.rows("train")
+    demand_k(stored_k(rows), training)
+    rules = Rules(training.k, sampled=not dataset.unbiased)
+    examples, counts = encode(rows, reader, max_length=training.max_length, rules=rules)
     if not examples:
         raise BadInput(
             "no row of the train split can teach",
             where=str(dataset.path),
             fix=f"Counted: {dict(counts)}.",
         )
-    if "top_k" in training.objective and not counts["signal_positions"]:
-        raise BadInput(
-            "no stored probability reaches this student, so top_k has nothing to learn from",
-            where=str(dataset.path),
-            fix="Train with sft, or collect with logprobs from the same tokenizer.",
-        )
-    validation, _ = encode(
-        dataset.rows("validation")[: training.validation_rows],
-        reader,
-        max_length=training.max_length,
-    )
-    an_epoch = len(examples) / (training.batch_size * training.accumulate)
-    steps = training.max_steps or math.ceil(an_epoch * training.epochs)
-    return Lesson(model, reader, examples, validation, counts, steps, an_epoch)
+    demand(coverage(examples), training)
+    return examples, counts
 
 
-def teach(lesson: Lesson, training: Training, folder: Path, metrics: Metrics) -> None:
-    """Run TRL's loop, from the newest whole checkpoint where there is one."""
+def teach(
+    lesson: Lesson, training: Training, folder: Path, metrics: Metrics
+) -> dict[str, Tensor] | None:
+    """Run TRL's loop, from the newest whole checkpoint where there is one. Returns the weights on
+    the leader where each process holds a part of them."""
     from train.trainer import StudentTrainer, Watch
 
-    parameters = lesson.model.num_parameters()
-    demand_space(folder, parameters, checkpoints=lesson.steps > training.save_steps)
+    written = lesson.checkpoint if lesson.schedule.steps > training.save_steps else 0
+    demand_space(folder, lesson.parameters, checkpoint=written)
     start = newest(folder)
-    prune(folder, start)
+    processes.wait()
+    if processes.leads():
+        prune(folder, start)
     metrics.resume(step_of(start))
     trainer = StudentTrainer.of(
         lesson.model,
         lesson.reader.tokenizer,
         lesson.examples,
         training,
-        lesson.steps,
+        lesson.schedule.steps,
         folder,
         Watch(metrics, lesson.validation, training),
+        lesson.hardware,
     )
     trainer.teach(start)
-    if not all(bool(torch.isfinite(weight).all()) for weight in lesson.model.parameters()):
-        raise BadInput(
-            "a weight is not a number any more",
-            where=str(folder.parent),
-            fix="Lower [training].learning_rate and train under another name.",
-        )
+    tuning.demand_numbers(lesson.model, lesson.schedule.steps)
+    return trainer.whole_weights()
 
 
 def describe(
@@ -234,7 +252,6 @@ def describe(
     metrics: Metrics,
 ) -> dict[str, Any]:
     """What the manifest says beside its files: from what, by what right, with what result."""
-    trainable = sum(p.numel() for p in lesson.model.parameters() if p.requires_grad)
     duties = {*permit.obligations, *dataset.manifest.get("obligations", [])}
     return {
         "dataset": {"name": dataset.name, "digest": dataset.digest},
@@ -246,13 +263,14 @@ def describe(
             "license": base.license,
             "quantisation": base.quantisation,
             "layers": lesson.model.config.num_hidden_layers,
-            "parameters": lesson.model.num_parameters(),
-            "trainable": trainable,
+            "parameters": lesson.parameters,
+            "trainable": lesson.trainable,
         },
         "training": {
             **training.model_dump(mode="json"),
-            "steps": lesson.steps,
-            "counts": dict(sorted(lesson.counts.items())),
+            "steps": lesson.schedule.steps,
+            "counts": dict(sorted(lesson.schedule.counts.items())),
+            "coverage": coverage(lesson.examples),
         },
         "decision": permit.decision.model_dump(mode="json"),
         "obligations": sorted(duties),
@@ -262,17 +280,34 @@ def describe(
     }
 
 
-def write_student(lesson: Lesson, out_dir: Path) -> None:
-    """Weights, tokenizer and template, whole or not at all."""
-    partial, target = out_dir / "student.partial", out_dir / "student"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(mode=0o700)
-    lesson.model.config.use_cache = True
-    lesson.model.generation_config.update(
+def write_student(
+    lesson: Lesson, training: Training, out_dir: Path, gathered: dict[str, Tensor] | None
+) -> None:
+    """Weights, tokenizer and template, whole or not at all; LoRA's updates beside them."""
+    model = lesson.model
+    if tuning.is_adapted(model):
+        with _whole(out_dir / "adapter") as partial:
+            tuning.save_adapter(model, partial, lesson.base.origin or lesson.base.name)
+        model = tuning.merge(model, out_dir / "adapter", lesson.start, training)
+    elif gathered is not None:
+        model = lesson.start()
+        model.load_state_dict(gathered)
+    model.config.use_cache = True
+    model.generation_config.update(
         eos_token_id=[lesson.reader.end_of_turn], pad_token_id=lesson.reader.tokenizer.pad_token_id
     )
-    lesson.model.save_pretrained(partial)
-    lesson.reader.tokenizer.save_pretrained(partial)
+    with _whole(out_dir / "student") as partial:
+        model.save_pretrained(partial)
+        lesson.reader.tokenizer.save_pretrained(partial)
+
+
+@contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """A folder to fill, renamed to `target` once everything in it is on the disk."""
+    partial = target.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(mode=0o700)
+    yield partial
     protect(partial)
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)

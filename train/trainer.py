@@ -4,8 +4,8 @@ TRL keeps the loop, the schedule, accumulation and (later) many GPUs. Nothing he
 trl.experimental, no telemetry is sent, and tests/train/test_trainer.py is the contract at the
 pinned version.
 
-Rows are padded on the left, so that every completion ends at the last column: transformers then
-projects only the last `logits_to_keep` positions onto the vocabulary, and prompts cost no logits.
+The vocabulary is never whole in memory: train.scoring asks the student for the scores of the
+stored candidates alone, where a completion token is predicted; prompts cost no logits.
 
     trainer = StudentTrainer.of(model, tokenizer, examples, training, steps, folder, watch)
     trainer.teach(newest(folder))
@@ -23,31 +23,35 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 from torch.utils.data import Sampler
-from transformers import PrinterCallback, Trainer, TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from train import checkpoints
-from train.config import Training
+from train import processes
+from train.config import BIASED, Training
 from train.data import Example
+from train.devices import Hardware
 from train.metrics import Metrics
-from train.objectives import Loss, Positions, mix
+from train.objectives import Loss, Positions, Settings, mix, support
+from train.saving import Saving
+from train.scoring import add_scoring, ask
 
 IGNORED = -100
-COLUMNS = ["input_ids", "labels", "top_ids", "top_logprobs"]
+COLUMNS = ["input_ids", "labels", "top_ids", "top_logprobs", "chunk_ids", "chunk_logprobs"]
 GROUP = 8  # batches sorted by length together: enough to lose most padding, few enough to mix
 
 
 class Order(Sampler[int]):
     """Which rows make up which step: a pure function of the seed, so a resumed run repeats it."""
 
-    def __init__(self, lengths: Sequence[int], count: int, batch: int, seed: int) -> None:
+    def __init__(self, lengths: Sequence[int], steps: int, rows_a_step: int, seed: int) -> None:
         super().__init__()
         self.rows: list[int] = []
         epoch = 0
-        while len(self.rows) < count:
-            self.rows += _epoch(lengths, batch, random.Random(f"{seed}/{epoch}"))  # noqa: S311
+        while len(self.rows) < steps * rows_a_step:
+            chance = random.Random(f"{seed}/{epoch}")  # noqa: S311
+            self.rows += _epoch(lengths, rows_a_step, chance)
             epoch += 1
-        del self.rows[count:]
+        del self.rows[steps * rows_a_step :]
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.rows)
@@ -75,34 +79,68 @@ def features(example: Example) -> dict[str, Any]:
         "labels": [IGNORED] * example.prompt_length + example.completion,
         "top_ids": [list(found) for found in example.candidates],
         "top_logprobs": [list(found.values()) for found in example.candidates],
+        "chunk_ids": _chunk_ids(example),
+        "chunk_logprobs": [logprob for _, _, logprob in example.chunks],
     }
 
 
-class Collate:
-    """Left-padded batch; evidence is one row a completion token, in reading order."""
+def _chunk_ids(example: Example) -> list[int]:
+    """The chunk of each completion token, -1 where it is in none."""
+    found = [-1] * len(example.completion)
+    for number, (start, end, _) in enumerate(example.chunks):
+        found[start:end] = [number] * (end - start)
+    return found
 
-    def __init__(self, pad_id: int) -> None:
-        self.pad_id = pad_id
+
+class Collate:
+    """Left-padded batch; evidence is one row a completion token, in reading order. Packed, the rows
+    lie end to end instead, and positions that start again at 0 keep each row to itself."""
+
+    def __init__(self, pad_id: int, *, packing: bool = False) -> None:
+        self.pad_id, self.packing = pad_id, packing
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        width = max(len(row["input_ids"]) for row in rows)
-        input_ids = torch.full((len(rows), width), self.pad_id)
-        labels = torch.full((len(rows), width), IGNORED)
-        mask = torch.zeros((len(rows), width), dtype=torch.long)
-        for n, row in enumerate(rows):
-            length = len(row["input_ids"])
-            input_ids[n, width - length :] = torch.tensor(row["input_ids"])
-            labels[n, width - length :] = torch.tensor(row["labels"])
-            mask[n, width - length :] = 1
         ids = [found for row in rows for found in row["top_ids"]]
         logprobs = [found for row in rows for found in row["top_logprobs"]]
         return {
-            "input_ids": input_ids,
-            "labels": labels,
-            "attention_mask": mask,
+            **(_packed(rows) if self.packing else _padded(rows, self.pad_id)),
             "top_ids": _table(ids, -1, torch.long),
             "top_logprobs": _table(logprobs, -torch.inf, torch.float32),
+            **_chunks(rows),
         }
+
+
+def _padded(rows: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Tensor]:
+    width = max(len(row["input_ids"]) for row in rows)
+    input_ids = torch.full((len(rows), width), pad_id)
+    labels = torch.full((len(rows), width), IGNORED)
+    mask = torch.zeros((len(rows), width), dtype=torch.long)
+    for n, row in enumerate(rows):
+        start = width - len(row["input_ids"])
+        input_ids[n, start:] = torch.tensor(row["input_ids"])
+        labels[n, start:] = torch.tensor(row["labels"])
+        mask[n, start:] = 1
+    return {"input_ids": input_ids, "labels": labels, "attention_mask": mask}
+
+
+def _packed(rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    """One sequence of whole rows. Without an attention mask transformers finds the rows by their
+    positions (`masking_utils.find_packed_sequence_indices`) and no row sees another."""
+    return {
+        "input_ids": torch.tensor([[i for row in rows for i in row["input_ids"]]]),
+        "labels": torch.tensor([[i for row in rows for i in row["labels"]]]),
+        "position_ids": torch.tensor([[n for row in rows for n in range(len(row["input_ids"]))]]),
+    }
+
+
+def _chunks(rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    """The rows' chunks one after the other, each token with the number of its own."""
+    numbers: list[int] = []
+    logprobs: list[float] = []
+    for row in rows:
+        numbers += [n if n < 0 else n + len(logprobs) for n in row["chunk_ids"]]
+        logprobs += row["chunk_logprobs"]
+    return {"chunk_ids": torch.tensor(numbers), "chunk_logprobs": torch.tensor(logprobs)}
 
 
 def _table(rows: list[list[Any]], padding: float, dtype: torch.dtype) -> Tensor:
@@ -111,32 +149,44 @@ def _table(rows: list[list[Any]], padding: float, dtype: torch.dtype) -> Tensor:
 
 
 def positions(model: Any, batch: Mapping[str, Tensor]) -> Positions:
-    """One forward pass; logits only where a completion token is predicted."""
-    labels, mask = batch["labels"], batch["attention_mask"]
-    longest = int(labels.ne(IGNORED).sum(-1).max())
-    seen = mask[:, :-1]  # the last token predicts nothing that is trained
-    outputs = model(
-        input_ids=batch["input_ids"][:, :-1],
-        attention_mask=seen,
-        position_ids=(seen.cumsum(-1) - 1).clamp(min=0),
-        use_cache=False,
-        logits_to_keep=longest,
-    )
-    wanted = labels[:, -longest:]
-    trained = wanted.ne(IGNORED)
+    """One forward pass; scores only where a completion token is predicted."""
+    labels, top_ids = batch["labels"][:, 1:], batch["top_ids"]
+    trained = labels.ne(IGNORED)
+    wanted = labels[trained]
+    scores = ask(model, trained, support(wanted, top_ids), **_inputs(batch))
     return Positions(
-        outputs.logits[trained], wanted[trained], batch["top_ids"], batch["top_logprobs"]
+        scores, wanted, top_ids, batch["top_logprobs"], batch["chunk_ids"], batch["chunk_logprobs"]
     )
 
 
-class StudentTrainer(SFTTrainer):  # type: ignore[misc]
+def _inputs(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the model reads: all but the last token, which predicts nothing that is trained."""
+    input_ids = batch["input_ids"][:, :-1]
+    if "position_ids" in batch:
+        return {"input_ids": input_ids, "position_ids": batch["position_ids"][:, :-1]}
+    mask = batch["attention_mask"][:, :-1]
+    return {
+        "input_ids": input_ids,
+        "attention_mask": mask,
+        "position_ids": (mask.cumsum(-1) - 1).clamp(min=0),
+    }
+
+
+def _read(batch: Mapping[str, Tensor]) -> int:
+    """Tokens of a batch, padding not among them."""
+    return int(
+        batch["attention_mask"].sum() if "attention_mask" in batch else batch["labels"].numel()
+    )
+
+
+class StudentTrainer(Saving, SFTTrainer):  # type: ignore[misc]
     """SFTTrainer whose loss is train.objectives.mix, and whose checkpoints hold no pickle."""
 
     loss_is_scaled_for_ga = True  # compute_loss divides by the tokens of the whole batch
     objective: dict[str, float]
+    settings: Settings
     sums: Counter[str]
     rate: float
-    sealed: Path | None
     order: Order
 
     @classmethod
@@ -149,25 +199,29 @@ class StudentTrainer(SFTTrainer):  # type: ignore[misc]
         steps: int,
         folder: Path,
         watch: Watch,
+        hardware: Hardware,
     ) -> StudentTrainer:
         """A trainer over pre-tokenised examples."""
         trainer = cls(
             model=model,
-            args=_arguments(training, steps, folder),
-            data_collator=Collate(tokenizer.pad_token_id),
+            args=_arguments(training, steps, folder, hardware),
+            data_collator=Collate(tokenizer.pad_token_id, packing=training.packing),
             processing_class=tokenizer,
             train_dataset=Dataset.from_list([features(e) for e in examples]),
             callbacks=[watch],
         )
+        trainer.refuse_what_cannot_be_saved()
         watch.trainer = trainer
         trainer.remove_callback(PrinterCallback)
+        add_scoring(trainer.accelerator.unwrap_model(trainer.model))
         trainer.objective = {str(name): weight for name, weight in training.objective.items()}
+        trainer.settings = settings_of(training)
         trainer.sums, trainer.rate, trainer.sealed = Counter(), 0.0, None
         trainer.model_accepts_loss_kwargs = True  # so that Trainer counts num_items_in_batch
         trainer.order = Order(
             [len(e.input_ids) for e in examples],
-            steps * training.batch_size * training.accumulate,
-            training.batch_size,
+            steps,
+            training.batch_size * training.accumulate,
             training.seed,
         )
         return trainer
@@ -186,17 +240,17 @@ class StudentTrainer(SFTTrainer):  # type: ignore[misc]
     ) -> Tensor:
         """The mixed objective a trained token, over the tokens of every accumulated batch."""
         found = positions(model, inputs)
-        loss = mix(found, self.objective)
+        loss = mix(found, self.objective, self.settings)
         tokens = len(found.labels)
         self.rate = float(self.optimizer.param_groups[0]["lr"])  # before the schedule moves on
-        self._add(loss, tokens, inputs["attention_mask"])
+        self._add(loss, tokens, _read(inputs))
         whole = tokens if num_items_in_batch is None else num_items_in_batch
         shared: Tensor = loss.value / whole * self.accelerator.num_processes  # DDP averages
         return shared
 
-    def _add(self, loss: Loss, tokens: int, mask: Tensor) -> None:
+    def _add(self, loss: Loss, trained: int, tokens: int) -> None:
         """Sums of this optimiser step, for whoever draws the progress."""
-        self.sums.update(trained_tokens=tokens, tokens=int(mask.sum()), **as_sums(loss))
+        self.sums.update(trained_tokens=trained, tokens=tokens, **as_sums(loss))
 
     def take_sums(self) -> Counter[str]:
         """What was summed since the last call."""
@@ -213,7 +267,10 @@ class StudentTrainer(SFTTrainer):  # type: ignore[misc]
         for n in range(0, len(ordered), batch_size):
             batch = self.data_collator([features(e) for e in ordered[n : n + batch_size]])
             found = positions(self.model, self._prepare_inputs(batch))
-            sums.update(trained_tokens=len(found.labels), **as_sums(mix(found, self.objective)))
+            sums.update(
+                trained_tokens=len(found.labels),
+                **as_sums(mix(found, self.objective, self.settings)),
+            )
         self.model.train()
         return means(sums)
 
@@ -226,32 +283,6 @@ class StudentTrainer(SFTTrainer):  # type: ignore[misc]
     def _send_telemetry(self) -> None:
         """TRL reports the trainer and the machine to its makers; we send nothing to anyone."""
 
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        self.model.save_pretrained(output_dir, state_dict=state_dict)  # no training_args.bin
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        if self.state.global_step >= self.state.max_steps:
-            return  # the student itself is about to be written
-        folder = Path(self.args.output_dir)
-        checkpoints.prune(folder, self.sealed)
-        Trainer._save_checkpoint(self, model, trial)  # TRL's would also write a card of its own
-        self.sealed = folder / f"checkpoint-{self.state.global_step}"
-        checkpoints.seal(self.sealed)
-
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        checkpoints.save_optimiser(Path(output_dir), self.optimizer, self.lr_scheduler)
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if checkpoint is not None:
-            checkpoints.load_optimiser(Path(checkpoint), self.optimizer, self.lr_scheduler)
-
-    def _save_rng_state(self, output_dir: str) -> None:
-        """Kept with the optimiser."""
-
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        if checkpoint is not None:
-            checkpoints.load_random(Path(checkpoint))
-
 
 class Watch(TrainerCallback):  # type: ignore[misc]
     """Hands each step's figures to Metrics, and scores the validation rows when it is time."""
@@ -263,12 +294,18 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.trainer is None:
             return
-        sums = self.trainer.take_sums()
+        sums = processes.total(self.trainer.take_sums())
         self.metrics.step(state.global_step, means(sums), int(sums["tokens"]), self.trainer.rate)
         due = self.every and state.global_step % self.every == 0
         if self.validation and (due or state.global_step == self.metrics.total):
             found = self.trainer.validate(self.validation)
             self.metrics.validation(state.global_step, found)
+
+
+def settings_of(training: Training) -> Settings:
+    """What the objectives are set to; a tail weight that nobody stated is the cautious one."""
+    weight = BIASED if training.tail_weight is None else training.tail_weight
+    return Settings(weight, training.jsd_beta, training.skew)
 
 
 def as_sums(loss: Loss) -> dict[str, Any]:
@@ -277,34 +314,36 @@ def as_sums(loss: Loss) -> dict[str, Any]:
 
 
 def means(sums: Mapping[str, float]) -> dict[str, float]:
-    """Sums over tokens to means a token; top_k over the tokens that have evidence."""
+    """Sums to means: a token, a token that has the evidence, or a chunk."""
     tokens = max(sums.get("trained_tokens", 0.0), 1.0)
     found = {"loss": sums.get("loss", 0.0) / tokens}
-    if "sft_loss" in sums:
-        found["sft_loss"] = sums["sft_loss"] / tokens
-    if sums.get("top_k_tokens"):
-        found["top_k_loss"] = sums["top_k_loss"] / sums["top_k_tokens"]
+    for key in (key for key in sums if key.endswith("_loss")):
+        name = key.removesuffix("_loss")
+        count = sums.get(f"{name}_tokens", sums.get(f"{name}_chunks", tokens))
+        if count:
+            found[key] = sums[key] / count
     return found
 
 
-def _arguments(training: Training, steps: int, folder: Path) -> SFTConfig:
+def _arguments(training: Training, steps: int, folder: Path, hardware: Hardware) -> SFTConfig:
     """TRL's settings; ours say which rows and what loss, so its truncation and packing are off."""
-    cuda = torch.cuda.is_available()
+    share = processes.share(training.batch_size, training.accumulate, processes.world())
     return SFTConfig(
         output_dir=str(folder),
         max_steps=steps,
         seed=training.seed,
-        per_device_train_batch_size=training.batch_size,
-        gradient_accumulation_steps=training.accumulate,
-        gradient_checkpointing=False,
+        per_device_train_batch_size=share.batch_size,
+        gradient_accumulation_steps=share.accumulate,
+        activation_checkpointing=training.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False},
         learning_rate=training.learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=round(training.warmup * steps),
         weight_decay=training.weight_decay,
         max_grad_norm=training.clip,
         optim="adamw_torch_fused",
-        use_cpu=not cuda,
-        bf16=cuda and torch.cuda.is_bf16_supported(),
+        use_cpu=not hardware.cuda,
+        bf16=hardware.bf16,
         max_length=None,
         packing=False,
         dataloader_pin_memory=False,

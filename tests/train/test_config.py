@@ -27,6 +27,10 @@ def test_every_field_has_a_sentence(section: type[BaseModel]) -> None:
         (Training, {"objective": {}}, "objective"),
         (Training, {"objective": {"sft": 0.0}}, "objective"),
         (Training, {"batch_size": 0}, "batch_size"),
+        (Training, {"tail_weight": 1.5}, "tail_weight"),
+        (Training, {"jsd_beta": 1.0}, "jsd_beta"),
+        (Training, {"skew": 0.0}, "skew"),
+        (Training, {"objective": {"top_k": 1}, "kd_temperature": 2}, "holds the top few only"),
         (Evaluation, {"metric": "bleu"}, "metric"),
         (Arm, {}, "dataset"),
     ],
@@ -44,3 +48,19 @@ def test_an_arm_changes_the_objective_and_nothing_else() -> None:
     assert arm.objective == {"sft": 1.0}
     assert arm.model_copy(update={"objective": base.objective}) == base
     assert Arm(dataset="verified").training(base) == base
+
+
+@pytest.mark.parametrize(
+    ("stated", "manifest", "weight"),
+    [
+        (None, {"signal": {"unbiased": True}}, 1.0),
+        (None, {"signal": {"unbiased": False}}, 0.1),
+        (None, {}, 0.1),
+        (0.5, {"signal": {"unbiased": True}}, 0.5),
+        (0.0, {}, 0.0),
+    ],
+)
+def test_the_sampled_tail_weighs_what_the_manifest_justifies(
+    stated: float | None, manifest: dict[str, Any], weight: float
+) -> None:
+    assert Training(tail_weight=stated).for_data(manifest).tail_weight == weight
