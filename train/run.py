@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,13 +30,15 @@ from train import processes, tuning
 from train.align import Rules
 from train.board import Board
 from train.checkpoints import newest, protect, prune, step_of
-from train.config import Student, Training
+from train.config import ALONE, Student, Training
 from train.coverage import coverage, demand, demand_k, in_words, stored_k
 from train.curves import draw, thinned
-from train.data import Dataset, Example, Reader, encode, open_dataset
+from train.data import Dataset, Example, Reader, Row, encode, open_dataset
 from train.devices import Hardware, settle
 from train.disk import boundary, demand_space
 from train.metrics import Metrics, Step
+from train.on_policy import find_teacher, load_teacher
+from train.preferences import dropped, pairs
 from train.quiet import quiet
 from train.receipt import altered, seal
 from train.students import Base, find_base, load, make
@@ -82,12 +84,14 @@ def train(
     with boundary(out_dir):
         with processes.leader_first():
             base = find_base(student.base, cache_dir, weights=not student.scratch)
-            inputs = describe_inputs(dataset, base, student, training)
+            teacher = find_teacher(training, cache_dir, permit)
+            inputs = describe_inputs(dataset, base, student, training, teacher)
             if done := finished(out_dir, inputs):
                 return done
             begin(out_dir, inputs)
         with quiet(), threads(training.threads):
             lesson = prepare(dataset, base, student, training, hardware)
+            lesson = replace(lesson, teacher=teacher)
             say(f"evidence: {in_words(coverage(lesson.examples))}")
             metrics = Metrics(
                 out_dir / "metrics.jsonl",
@@ -111,7 +115,7 @@ def train(
 
 
 def describe_inputs(
-    dataset: Dataset, base: Base, student: Student, training: Training
+    dataset: Dataset, base: Base, student: Student, training: Training, teacher: Base | None = None
 ) -> dict[str, Any]:
     """Everything that decides the weights, and nothing else."""
     return {
@@ -120,6 +124,7 @@ def describe_inputs(
         "layers": student.layers,
         "scratch": student.scratch,
         "training": training.model_dump(mode="json", exclude=FREE_TO_CHANGE),
+        **({"teacher": teacher.digest} if teacher else {}),
     }
 
 
@@ -208,6 +213,7 @@ class Lesson:
     schedule: Schedule
     parameters: int
     trainable: int
+    teacher: Base | None = None
 
     @property
     def checkpoint(self) -> int:
@@ -246,6 +252,8 @@ def tokenise(
 ) -> tuple[list[Example], Counter[str]]:
     """The rows that teach, and what was left out; refuses what could not teach anything."""
     rows = dataset.rows("train")
+    if "dpo" in training.objective:
+        return _paired(dataset, rows, reader, training)
     demand_k(stored_k(rows), training)
     rules = Rules(training.k, sampled=not dataset.unbiased)
     examples, counts = encode(rows, reader, max_length=training.max_length, rules=rules)
@@ -259,10 +267,21 @@ def tokenise(
     return examples, counts
 
 
+def _paired(
+    dataset: Dataset, rows: list[Row], reader: Reader, training: Training
+) -> tuple[list[Example], Counter[str]]:
+    found, counts = pairs(rows, dropped(dataset), reader, max_length=training.max_length)
+    if not found:
+        raise BadInput(
+            "no prompt has both a kept and a dropped answer, so dpo has no pair",
+            where=str(dataset.path),
+            fix=f"Collect several samples a prompt. Counted: {dict(counts)}.",
+        )
+    return found, counts
+
+
 def teach(lesson: Lesson, training: Training, folder: Path, metrics: Metrics) -> None:
     """Run TRL's loop, from the newest whole checkpoint where there is one."""
-    from train.trainer import StudentTrainer, Watch
-
     written = lesson.checkpoint if lesson.schedule.steps > training.save_steps else 0
     demand_space(folder, lesson.parameters, checkpoint=written)
     start = newest(folder)
@@ -270,18 +289,30 @@ def teach(lesson: Lesson, training: Training, folder: Path, metrics: Metrics) ->
     if processes.leads():
         prune(folder, start)
     metrics.resume(step_of(start))
-    trainer = StudentTrainer.of(
-        lesson.model,
-        lesson.reader.tokenizer,
-        lesson.examples,
-        training,
-        lesson.schedule.steps,
-        folder,
-        Watch(metrics, lesson.validation, training),
-        lesson.hardware,
-    )
+    trainer = _trainer(lesson, training, folder, metrics)
     trainer.teach(start)
     tuning.demand_numbers(lesson.model, lesson.schedule.steps)
+
+
+def _trainer(lesson: Lesson, training: Training, folder: Path, metrics: Metrics) -> Any:
+    """TRL's trainer for the objective; importing it takes seconds."""
+    from train.stable_trainers import OnPolicyTrainer, Plan, PreferenceTrainer
+    from train.trainer import StudentTrainer, Watch
+
+    model, tokenizer, examples = lesson.model, lesson.reader.tokenizer, lesson.examples
+    if not ALONE & training.objective.keys():
+        watch = Watch(metrics, lesson.validation, training)
+        return StudentTrainer.of(
+            model, tokenizer, examples, training, lesson.schedule.steps, folder, watch,
+            lesson.hardware,
+        )  # fmt: skip
+    plan = Plan(lesson.schedule.steps, folder, lesson.hardware)
+    watch = Watch(metrics, [], training)  # no row of one answer tells how these two fare
+    if lesson.teacher is None:
+        return PreferenceTrainer.of(model, tokenizer, examples, training, plan, watch)
+    model.generation_config.eos_token_id = [lesson.reader.end_of_turn]
+    teacher = load_teacher(lesson.teacher, tokenizer, model.config.vocab_size)
+    return OnPolicyTrainer.of(model, tokenizer, examples, training, plan, watch, teacher)
 
 
 def describe(
