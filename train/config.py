@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from policy.config import Section
+from policy.config import Section, parse
 
 ObjectiveName = Literal[
     "sft", "top_k", "reverse_kl", "jsd", "skew_kl", "skew_reverse_kl", "alm", "dpo", "on_policy"
@@ -143,6 +143,11 @@ class Training(Section):
     threads: int = Field(default=0, ge=0)
     """Threads for torch; 0 means every core that this process may use."""
 
+    @property
+    def scored_by(self) -> str:
+        """The offering whose weights score what the student writes; empty where none do."""
+        return self.teacher_offering if "on_policy" in self.objective else ""
+
     @model_validator(mode="after")
     def _some_objectives_stand_alone(self) -> Training:
         for name in sorted(ALONE & self.objective.keys()):
@@ -190,7 +195,10 @@ class Arm(Section):
 
     def training(self, base: Training) -> Training:
         """The base with this arm's objective; steps, rate and seed stay equal, so arms compare."""
-        return base.model_copy(update={"objective": self.objective}) if self.objective else base
+        if self.objective is None:
+            return base
+        changed = {**base.model_dump(), "objective": self.objective}
+        return parse(Training, changed, where=f"[arms] objective = {self.objective}")
 
 
 class Evaluation(Section):
