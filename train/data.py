@@ -135,6 +135,8 @@ class Example:
     """Pieces of text that the teacher cut in other tokens, each with its logprob as a whole."""
     kinds: list[str] = field(default_factory=list)
     """One a completion token: `top_k`, `alm`, or why there is only the text."""
+    rejected: list[int] = field(default_factory=list)
+    """A dropped answer to the same prompt, for `dpo`."""
 
     @property
     def completion(self) -> list[int]:
