@@ -239,6 +239,7 @@ def prepare(
         dataset.rows("validation")[: training.validation_rows],
         reader,
         max_length=training.max_length,
+        rules=Rules(training.k, not dataset.unbiased, training.reasoning),
     )
     schedule = Schedule.of(examples, counts, training)
     return Lesson(
@@ -255,7 +256,7 @@ def tokenise(
     if "dpo" in training.objective:
         return _paired(dataset, rows, reader, training)
     demand_k(stored_k(rows), training)
-    rules = Rules(training.k, sampled=not dataset.unbiased)
+    rules = Rules(training.k, not dataset.unbiased, training.reasoning)
     examples, counts = encode(rows, reader, max_length=training.max_length, rules=rules)
     if not examples:
         raise BadInput(
@@ -270,7 +271,7 @@ def tokenise(
 def _paired(
     dataset: Dataset, rows: list[Row], reader: Reader, training: Training
 ) -> tuple[list[Example], Counter[str]]:
-    found, counts = pairs(rows, dropped(dataset), reader, max_length=training.max_length)
+    found, counts = pairs(rows, dropped(dataset), reader, training)
     if not found:
         raise BadInput(
             "no prompt has both a kept and a dropped answer, so dpo has no pair",
