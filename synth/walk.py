@@ -210,7 +210,10 @@ def evaluate_step(bench: Bench) -> Judged:
         raise BadInput("no trained run yet", where=str(project.runs), fix="run `spiritsafe train`")
     everyone = [
         (THE_TEACHER, project.home / "evaluations" / TEACHER),
-        (untrained(lessons.student, project.cache), project.home / "evaluations" / UNTRAINED),
+        (
+            untrained(lessons.student, project.cache, seed=lessons.training.seed),
+            project.home / "evaluations" / UNTRAINED,
+        ),
         *((trained(run), run) for run in present),
     ]
     results = []

@@ -15,7 +15,7 @@ from synth.config import Dataset, Filters, Limits, Prompts, Sampling, Teacher, T
 from synth.filters import FILTERS
 from synth.project import load
 from tests.command import Done, spiritsafe
-from train.config import Arm, Evaluation, Student, Training
+from train.config import Arm, Evaluation, Lora, Student, Training
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -99,6 +99,7 @@ def test_every_example_can_be_checked(path: Path) -> None:
         Dataset,
         Student,
         Training,
+        Lora,
         Arm,
         Evaluation,
     ],
@@ -115,7 +116,10 @@ def test_every_filter_says_what_it_drops() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["README.md", "docs/design.md", "docs/log.md", "docs/reliability.md", "CHANGELOG.md"],
+    [
+        *("README.md", "CHANGELOG.md", "docs/design.md", "docs/log.md", "docs/reliability.md"),
+        *("docs/guides/runs.md", "docs/guides/scale.md"),
+    ],
 )
 def test_links_lead_somewhere(path: str) -> None:
     text = (ROOT / path).read_text(encoding="utf-8")

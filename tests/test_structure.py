@@ -140,6 +140,31 @@ def test_every_module_and_public_function_says_why() -> None:
     assert silent == []
 
 
+def imported(tree: ast.Module) -> set[str]:
+    """Full names of what a module imports, wherever in it."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {one.name for one in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{one.name}" for one in node.names}
+    return names
+
+
+def test_trl_stands_behind_its_adapter_and_nothing_experimental_is_imported() -> None:
+    users = {
+        name
+        for name, tree in sources()
+        if any(one.split(".")[0] == "trl" for one in imported(tree))
+    }
+    assert users <= {"train/trainer.py", "train/stable_trainers.py"}
+    assert not [
+        name
+        for name, tree in sources()
+        if any(one.startswith("trl.experimental") for one in imported(tree))
+    ]
+
+
 def test_nothing_is_trusted_from_a_model_file() -> None:
     text = "".join(ast.unparse(tree) for _, tree in sources())
     assert "trust_remote_code=True" not in text

@@ -57,28 +57,36 @@ def protect(path: Path) -> None:
                 os.fsync(file.fileno())
 
 
-def save_optimiser(path: Path, optimiser: Any, schedule: Any) -> None:
-    """Moments and schedule; torch.save would pickle, and nothing here is pickled."""
-    state = optimiser.state_dict()
+def save_optimiser(path: Path, state: dict[str, Any], schedule: dict[str, Any]) -> None:
+    """An optimiser's state by number or name of the weight, and the schedule's; torch.save would
+    pickle, and nothing here is pickled."""
     tensors = {
-        f"{index}.{key}": value.contiguous()
-        for index, values in state["state"].items()
+        f"{weight}.{key}": value.contiguous()
+        for weight, values in state["state"].items()
         for key, value in values.items()
     }
     save_file(tensors, path / OPTIMISER)
-    record = {"groups": state["param_groups"], "schedule": schedule.state_dict()}
+    record = {"groups": state["param_groups"], "schedule": schedule}
     (path / STATE).write_text(json.dumps(record), encoding="utf-8")
 
 
-def load_optimiser(path: Path, optimiser: Any, schedule: Any) -> None:
-    """Put back what save_optimiser kept, to the bit."""
+def load_optimiser(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What save_optimiser kept, to the bit."""
     record = json.loads((path / STATE).read_text(encoding="utf-8"))
-    state: dict[int, dict[str, torch.Tensor]] = {}
+    state: dict[int | str, dict[str, torch.Tensor]] = {}
     for name, tensor in load_file(path / OPTIMISER).items():
-        index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = tensor
-    optimiser.load_state_dict({"state": state, "param_groups": record["groups"]})
-    schedule.load_state_dict(record["schedule"])
+        weight, _, key = name.rpartition(".")
+        state.setdefault(int(weight) if weight.isdigit() else weight, {})[key] = tensor
+    return {"state": state, "param_groups": record["groups"]}, record["schedule"]
+
+
+def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Every weight of a checkpoint, from all of its files."""
+    return {
+        name: tensor
+        for file in sorted(path.glob("*model*.safetensors"))
+        for name, tensor in load_file(file).items()
+    }
 
 
 def save_random(path: Path, rank: int) -> None:

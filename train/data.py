@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from train.align import (
     Vocabulary,
     align,
 )
+from train.masks import answer_start, marks_answers
 from train.reasoning import Told, after_opening, placed, tell
 
 Row = dict[str, Any]
@@ -168,6 +170,14 @@ class Reader:
             )
         )
 
+    def marked_prompt(self, messages: Sequence[Any], whole: list[int]) -> list[int]:
+        """What comes before the answer in a rendered chat, by the template's own mark; empty where
+        it has none. For templates that write an answered prompt otherwise than an open one."""
+        if not marks_answers(self.tokenizer):
+            return []
+        start = answer_start(self.tokenizer, messages, whole)
+        return whole[:start] if start else []
+
     def chat_text(self, messages: Sequence[Any]) -> str:
         return str(self.tokenizer.apply_chat_template(list(messages), tokenize=False))
 
@@ -193,9 +203,11 @@ class Reader:
         """The token that closes an answer: without it a student would never learn to stop."""
         asked = [{"role": "user", "content": "a"}]
         prompt = self.prompt_text(asked)
-        answered = self.answered_text(asked, prompt, "b")
-        before, whole = self.ids([prompt, answered])
-        closing = [i for i in whole[len(before) :] if i in self.specials]
+        before, whole = self.ids([prompt, self.answered_text(asked, prompt, "b")])
+        shared = sum(
+            1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, whole, strict=False))
+        )
+        closing = [i for i in whole[shared:] if i in self.specials]
         if not closing:
             raise BadInput(
                 "the chat template does not end the assistant's turn with a special token",
@@ -229,9 +241,11 @@ def encode(
             _count(row, example, counts)
     if kept and counts["prompt_not_a_prefix"] == len(kept):
         raise BadInput(
-            "the chat template rewrites the prompt once it is answered, so completions"
-            " cannot be masked",
-            fix="Choose a base whose template does not.",
+            "the chat template rewrites the prompt once it is answered, and does not mark where"
+            " the answer starts, so completions cannot be masked",
+            where=f"{reader.tokenizer.name_or_path}: chat_template.jinja",
+            fix="Put {% generation %} before the assistant's content and {% endgeneration %} after"
+            " its end of turn, or choose a base whose template leaves the prompt as it was.",
         )
     return examples, counts
 
@@ -252,6 +266,10 @@ def _example(
 ) -> Example | None:
     before, whole = ids
     if whole[: len(before)] != before:
+        last = {"role": "assistant", "content": said.text}
+        messages = [*row["prompt"], *row["completion"][:-1], last]
+        before = reader.marked_prompt(messages, whole)
+    if not before:
         counts["prompt_not_a_prefix"] += 1
         return None
     answer = whole[len(before) :]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +29,7 @@ from train.objectives import Positions, Settings, forward_kl
 from train.quiet import quiet
 from train.receipt import altered, reseal
 from train.scoring import add_scoring
-from train.students import Base, find_base, load
+from train.students import Base, find_base, untaught
 from train.threads import threads
 
 LONGEST = 4096  # tokens of a held-out row that is scored for KL
@@ -48,15 +48,20 @@ class Candidate:
     name: str
     kind: Literal["untrained", "trained", "teacher"]
     base: Base | None = None
-    layers: int = 0
+    student: Student = field(default_factory=Student)
+    """What to cut or make of the base, where it was not taught yet."""
+    seed: int = 0
 
 
 TEACHER = Candidate("teacher", "teacher")
 
 
-def untrained(student: Student, cache_dir: Path, name: str = "untrained") -> Candidate:
-    """The student before any teaching."""
-    return Candidate(name, "untrained", find_base(student.base, cache_dir), student.layers)
+def untrained(
+    student: Student, cache_dir: Path, name: str = "untrained", *, seed: int = 0
+) -> Candidate:
+    """The student before any teaching; `seed` is the training's, for random weights."""
+    base = find_base(student.base, cache_dir, weights=not student.scratch)
+    return Candidate(name, "untrained", base, student, seed)
 
 
 def trained(run_dir: Path) -> Candidate:
@@ -186,7 +191,9 @@ def settle(folder: Path, result: Mapping[str, Any]) -> None:
 def _inputs(candidate: Candidate, dataset: Dataset, settings: Evaluation) -> dict[str, Any]:
     return {
         "dataset": dataset.digest,
-        "layers": candidate.layers,
+        "layers": candidate.student.layers,
+        "scratch": candidate.student.scratch,
+        "seed": candidate.seed,
         "student": candidate.base.digest if candidate.base else "",
         "settings": settings.model_dump(mode="json", exclude={"batch_size"}),
     }
@@ -218,7 +225,7 @@ def _student(
     settings: Evaluation,
     on_row: Callable[[int, int], None] | None,
 ) -> list[tuple[str, dict[str, Any]]]:
-    model, tokenizer = load(base, candidate.layers)
+    model, tokenizer = untaught(base, candidate.student, candidate.seed)
     model.eval()
     reader = Reader(tokenizer)
     written = answer(

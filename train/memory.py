@@ -22,7 +22,7 @@ from train.quiet import quiet
 from train.students import keep_layers
 
 NUMBER = 4  # bytes: weights, gradients and moments are fp32
-FOUR_BITS = 0.5 + 4.127 / 32  # NF4 with doubly quantised scales: 0.127 bits a weight (QLoRA, 3)
+FOUR_BITS = 4.127 / 8  # NF4 with doubly quantised scales (arXiv 2305.14314, section 3)
 
 
 class Needs(NamedTuple):
@@ -49,22 +49,29 @@ def estimate(config: Any, student: Student, training: Training, rows: int, lengt
         model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
         if student.layers:
             keep_layers(model, student.layers)
-        parameters = model.num_parameters()
+        parameters, kept = model.num_parameters(), parameters_outside_linears(model)
         plain = training.model_copy(
             update={"tune": "lora" if training.tune == "qlora" else training.tune}
         )
         model = tuning.tune(model, plain)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    a_weight = FOUR_BITS if training.tune == "qlora" else NUMBER
+    cut = parameters - kept if training.tune == "qlora" else 0
     beside = trainable if tuning.is_adapted(model) else 0
     return Needs(
         parameters,
         trainable,
-        weights=round(parameters * a_weight) + beside * NUMBER,
+        weights=round(cut * FOUR_BITS) + (parameters - cut + beside) * NUMBER,
         gradients=trainable * NUMBER,
         moments=trainable * NUMBER * 2,
         activations=_activations(model, training, rows, length),
     )
+
+
+def parameters_outside_linears(model: Any) -> int:
+    """Embeddings, norms and the head: what bitsandbytes leaves as it is."""
+    head = model.get_output_embeddings()
+    linears = (m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head)
+    return int(model.num_parameters()) - sum(linear.weight.numel() for linear in linears)
 
 
 def _activations(model: Any, training: Training, rows: int, length: int) -> int:

@@ -10,7 +10,6 @@ bits. A finished directory is returned as it is; one begun from other inputs is 
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import time
@@ -21,7 +20,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from policy.errors import BadInput, VerificationFailed
+from torch import Tensor
+
+from policy.errors import BadInput
 from policy.manifest import read_manifest
 from policy.own import student_offering
 from policy.permit import Action, Permit
@@ -30,6 +31,7 @@ from train import processes, tuning
 from train.align import Rules
 from train.board import Board
 from train.checkpoints import newest, protect, prune, step_of
+from train.claim import claim, finished, refuse_other
 from train.config import ALONE, Student, Training
 from train.coverage import coverage, demand, demand_k, in_words, stored_k
 from train.curves import draw, thinned
@@ -40,8 +42,8 @@ from train.metrics import Metrics, Step
 from train.on_policy import find_teacher, load_teacher
 from train.preferences import dropped, pairs
 from train.quiet import quiet
-from train.receipt import altered, seal
-from train.students import Base, find_base, load, make
+from train.receipt import seal
+from train.students import Base, find_base, untaught
 from train.threads import threads
 
 FREE_TO_CHANGE = {
@@ -87,12 +89,13 @@ def train(
             teacher = find_teacher(training, cache_dir, permit)
             inputs = describe_inputs(dataset, base, student, training, teacher)
             if done := finished(out_dir, inputs):
-                return done
-            begin(out_dir, inputs)
+                return Run(out_dir, done)
+            refuse_other(out_dir, inputs)
         with quiet(), threads(training.threads):
             lesson = prepare(dataset, base, student, training, hardware)
             lesson = replace(lesson, teacher=teacher)
             say(f"evidence: {in_words(coverage(lesson.examples))}")
+            claim(out_dir, inputs)
             metrics = Metrics(
                 out_dir / "metrics.jsonl",
                 lesson.schedule.steps,
@@ -102,10 +105,10 @@ def train(
                 on_step,
                 Board(out_dir / "tensorboard") if training.tensorboard else None,
             )
-            teach(lesson, training, out_dir / "checkpoints", metrics)
+            gathered = teach(lesson, training, out_dir / "checkpoints", metrics)
             with processes.leader_first():
                 if processes.leads():
-                    write_student(lesson, training, out_dir)
+                    write_student(lesson, training, out_dir, gathered)
                     metrics.close()
                     manifest = describe(dataset, base, lesson, training, permit, metrics)
                     picture = draw(metrics.rows, out_dir / "loss.png")
@@ -126,62 +129,6 @@ def describe_inputs(
         "training": training.model_dump(mode="json", exclude=FREE_TO_CHANGE),
         **({"teacher": teacher.digest} if teacher else {}),
     }
-
-
-def finished(out_dir: Path, inputs: dict[str, Any]) -> Run | None:
-    """The run that is already there, if it is whole and came from these inputs."""
-    if not (out_dir / "manifest.json").is_file():
-        return None
-    manifest = read_manifest(out_dir)
-    refuse_difference(out_dir, manifest.get("inputs", {}), inputs)
-    if processes.leads():
-        shutil.rmtree(out_dir / "checkpoints", ignore_errors=True)  # killed while it tidied up
-    if names := altered(out_dir, manifest):
-        raise VerificationFailed(
-            f"{', '.join(names)} is not as the manifest says",
-            where=str(out_dir),
-            fix="Delete the directory to train again.",
-        )
-    return Run(out_dir, manifest)
-
-
-def begin(out_dir: Path, inputs: dict[str, Any]) -> None:
-    """Claim the directory for these inputs, or refuse the one that other inputs claimed."""
-    folder = out_dir / "checkpoints"
-    folder.mkdir(parents=True, exist_ok=True)
-    out_dir.chmod(0o700)
-    record = folder / "inputs.json"
-    if record.is_file():
-        refuse_difference(out_dir, json.loads(record.read_text(encoding="utf-8")), inputs)
-        return
-    partial = record.with_suffix(".partial")
-    partial.write_text(json.dumps(inputs), encoding="utf-8")
-    partial.chmod(0o600)
-    partial.rename(record)
-
-
-def refuse_difference(out_dir: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """One line that names what changed."""
-    old, new = dict(_flat(before)), dict(_flat(now))
-    changed = [
-        f"{key} was {old.get(key)} and is {new.get(key)}"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-    ]
-    if changed:
-        raise BadInput(
-            f"was begun with other inputs: {'; '.join(changed)}",
-            where=str(out_dir),
-            fix="Give the run another name, or delete this directory.",
-        )
-
-
-def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, item in value.items():
-        if isinstance(item, dict):
-            yield from _flat(item, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", item
 
 
 class Schedule(NamedTuple):
@@ -215,6 +162,10 @@ class Lesson:
     trainable: int
     teacher: Base | None = None
 
+    def start(self) -> Any:
+        """The model before it was taught, once more and whole: its weights are about to be set."""
+        return untaught(self.base, self.student, seed=0)[0]
+
     @property
     def checkpoint(self) -> int:
         """Numbers that a checkpoint holds: what is trained, and AdamW's two moments of it."""
@@ -226,10 +177,14 @@ def prepare(
     dataset: Dataset, base: Base, student: Student, training: Training, hardware: Hardware
 ) -> Lesson:
     """Load the base and tokenise the rows; refuse what could not teach anything."""
-    if student.scratch:
-        model, tokenizer = make(base, student, training.seed)
-    else:
-        model, tokenizer = load(base, student.layers, four_bits=training.tune == "qlora")
+    if student.scratch and training.tune != "full":
+        raise BadInput(
+            "random weights have nothing to keep frozen",
+            where=f"[student] scratch, [training] tune = {training.tune!r}",
+            fix='Set tune = "full".',
+        )
+    four_bits = training.tune == "qlora"
+    model, tokenizer = untaught(base, student, training.seed, four_bits=four_bits)
     parameters = model.num_parameters()
     model = tuning.tune(model, training)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -281,8 +236,11 @@ def _paired(
     return found, counts
 
 
-def teach(lesson: Lesson, training: Training, folder: Path, metrics: Metrics) -> None:
-    """Run TRL's loop, from the newest whole checkpoint where there is one."""
+def teach(
+    lesson: Lesson, training: Training, folder: Path, metrics: Metrics
+) -> dict[str, Tensor] | None:
+    """Run TRL's loop, from the newest whole checkpoint where there is one. Returns the weights on
+    the leader where each process holds a part of them."""
     written = lesson.checkpoint if lesson.schedule.steps > training.save_steps else 0
     demand_space(folder, lesson.parameters, checkpoint=written)
     start = newest(folder)
@@ -293,6 +251,8 @@ def teach(lesson: Lesson, training: Training, folder: Path, metrics: Metrics) ->
     trainer = _trainer(lesson, training, folder, metrics)
     trainer.teach(start)
     tuning.demand_numbers(lesson.model, lesson.schedule.steps)
+    whole: dict[str, Tensor] | None = trainer.whole_weights()
+    return whole
 
 
 def _trainer(lesson: Lesson, training: Training, folder: Path, metrics: Metrics) -> Any:
@@ -353,17 +313,18 @@ def describe(
     }
 
 
-def write_student(lesson: Lesson, training: Training, out_dir: Path) -> None:
+def write_student(
+    lesson: Lesson, training: Training, out_dir: Path, gathered: dict[str, Tensor] | None
+) -> None:
     """Weights, tokenizer and template, whole or not at all; LoRA's updates beside them."""
-    if tuning.is_adapted(lesson.model):
+    model = lesson.model
+    if tuning.is_adapted(model):
         with _whole(out_dir / "adapter") as partial:
-            tuning.save_adapter(lesson.model, partial, lesson.base.origin or lesson.base.name)
-    model = tuning.merge(
-        lesson.model,
-        out_dir / "adapter",
-        lambda: load(lesson.base, lesson.student.layers)[0],
-        training,
-    )
+            tuning.save_adapter(model, partial, lesson.base.origin or lesson.base.name)
+        model = tuning.merge(model, out_dir / "adapter", lesson.start, training)
+    elif gathered is not None:
+        model = lesson.start()
+        model.load_state_dict(gathered)
     model.config.use_cache = True
     model.generation_config.update(
         eos_token_id=[lesson.reader.end_of_turn], pad_token_id=lesson.reader.tokenizer.pad_token_id

@@ -93,6 +93,15 @@ def load(base: Base, layers: int = 0, *, four_bits: bool = False) -> tuple[Any, 
     return model, tokenizer_of(base)
 
 
+def untaught(
+    base: Base, student: Student, seed: int, *, four_bits: bool = False
+) -> tuple[Any, Any]:
+    """What [student] describes, before any teaching, and its tokenizer."""
+    if student.scratch:
+        return make(base, student, seed)
+    return load(base, student.layers, four_bits=four_bits)
+
+
 def make(base: Base, student: Student, seed: int) -> tuple[Any, Any]:
     """A model of random weights in the shape that [student].scratch gives, and its tokenizer."""
     from transformers import AutoModelForCausalLM
@@ -149,9 +158,11 @@ def _refuse_key(config: Any, key: str) -> None:
 
 @contextmanager
 def _readable(base: Base) -> Iterator[None]:
+    from huggingface_hub.errors import StrictDataclassError
+
     try:
         yield
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
         raise BadInput(f"is no causal language model: {error}", where=str(base.path)) from error
 
 

@@ -5,7 +5,7 @@ beside them as `adapter/` for whoever serves many over one base.
 
     model = tune(model, training)
     save(model, folder)                # a checkpoint: the updates alone where only they change
-    student = merge(model, base, training)
+    student = merge(model, folder / "adapter", load_base, training)
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 
 from policy.errors import BadInput
 from train.config import Training
+from train.sharded import local
 
 
 def tune(model: Any, training: Training) -> Any:
@@ -85,8 +86,6 @@ def save_adapter(model: Any, folder: Path, base_name: str) -> None:
 def merge(model: Any, adapter: Path, whole_base: Callable[[], Any], training: Training) -> Any:
     """A plain model with the updates in its weights. Those of QLoRA go into the base as it was
     before it was cut to 4 bits, which `whole_base` loads again."""
-    if not is_adapted(model):
-        return model
     if training.tune == "qlora":
         from peft import PeftModel
 
@@ -97,7 +96,7 @@ def merge(model: Any, adapter: Path, whole_base: Callable[[], Any], training: Tr
 def demand_numbers(model: Any, step: int) -> None:
     """Raises BadInput where a weight is no number: before it could replace the last good ones."""
     for name, weight in model.named_parameters():
-        if weight.requires_grad and not bool(torch.isfinite(weight).all()):
+        if weight.requires_grad and not bool(torch.isfinite(local(weight)).all()):
             raise BadInput(
                 f"after step {step} the weight {name} is not a number any more",
                 fix="Lower [training].learning_rate and train under another name; the last good"

@@ -88,3 +88,12 @@ def test_a_step_is_shared_evenly_or_refused() -> None:
     assert processes.share(8, 1, 4) == (2, 1)
     with pytest.raises(BadInput, match=r"3 processes cannot share 8 rows.*multiple of 3"):
         processes.share(8, 1, 3)
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp2", "deepspeed"])
+def test_a_shipped_launcher_file_is_one_that_accelerate_reads(name: str) -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    found = load_config_from_file(str(ROOT / "configs" / "accelerate" / f"{name}.yaml"))
+    assert found.num_processes == 8
+    assert found.mixed_precision == "no"  # [training].precision decides

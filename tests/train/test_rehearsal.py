@@ -78,3 +78,12 @@ def test_activations_are_counted_within_a_half_and_never_short() -> None:
     assert found.weights == 4 * found.parameters == 4 * model.num_parameters()
     again = Training(gradient_checkpointing=True)
     assert estimate(model.config, Student(), again, 4, 64).activations < found.activations
+
+
+def test_four_bits_hold_the_linear_layers_and_nothing_else() -> None:
+    model = build_model(400)
+    plain, small = (
+        estimate(model.config, Student(), Training(tune=tune), 1, 8) for tune in ("lora", "qlora")
+    )
+    linear = sum(weight.numel() for name, weight in model.named_parameters() if "proj" in name)
+    assert plain.weights - small.weights == pytest.approx(linear * (4 - 4.127 / 8), abs=1)

@@ -22,7 +22,7 @@ from tests.train.parts import TeacherRow, permit, write_dataset
 from train.checkpoints import newest
 from train.config import Evaluation, Student, Training
 from train.disk import demand_space
-from train.evaluate import evaluate, trained
+from train.evaluate import evaluate, trained, untrained
 from train.metrics import Step
 from train.run import Run, train
 
@@ -270,3 +270,20 @@ def test_without_a_permit_to_train_nothing_is_read(
 def test_fewer_layers_train_too(go: Any, student: Student) -> None:
     run = go(student=student.model_copy(update={"layers": 1}), max_steps=1)
     assert run.manifest["student"]["layers"] == 1
+
+
+def test_a_student_from_scratch_is_trained_and_judged_untaught_too(
+    go: Any, student: Student, dataset_dir: Path, tmp_path: Path
+) -> None:
+    made = student.model_copy(update={"scratch": {"num_hidden_layers": 1}})
+    run = go(student=made, max_steps=1)
+    assert run.manifest["student"]["layers"] == 1
+    with pytest.raises(BadInput, match="nothing to keep frozen"):
+        go(student=made, max_steps=1, tune="lora", name="other")
+    found = evaluate(
+        untrained(made, tmp_path),
+        dataset_dir,
+        Evaluation(max_new_tokens=2, resamples=100),
+        permit(Action.EVALUATE),
+    )
+    assert found["kind"] == "untrained"
