@@ -33,7 +33,7 @@ from train.board import Board
 from train.checkpoints import newest, protect, prune, step_of
 from train.claim import claim, finished, refuse_other
 from train.config import ALONE, Student, Training
-from train.coverage import coverage, demand, demand_k, in_words, stored_k
+from train.coverage import announced, coverage, demand, demand_k, stored_k
 from train.curves import draw, thinned
 from train.data import Dataset, Example, Reader, Row, encode, open_dataset
 from train.devices import Hardware, settle
@@ -94,7 +94,7 @@ def train(
         with quiet(), threads(training.threads):
             lesson = prepare(dataset, base, student, training, hardware)
             lesson = replace(lesson, teacher=teacher)
-            say(f"evidence: {in_words(coverage(lesson.examples))}")
+            say(announced(lesson.examples, training))
             claim(out_dir, inputs)
             metrics = Metrics(
                 out_dir / "metrics.jsonl",
