@@ -138,6 +138,9 @@ class Training(Section):
     coverage_floor: float = Field(default=0.5, ge=0, le=1)
     """Least mean probability that the stored candidates must hold for `top_k`. Below a half, most
     of what the teacher would say is in the tail, where the list says nothing."""
+    reasoning: str = Field(default="keep", pattern=r"^(keep|drop|shorten:[1-9][0-9]*)$")
+    """What becomes of the teacher's thoughts, where a dataset may hold them: `keep`, `drop`, or
+    `shorten:N` to their first whole sentences of at most N tokens."""
     tensorboard: bool = False
     """Write events for TensorBoard beside metrics.jsonl; needs the package tensorboard."""
     threads: int = Field(default=0, ge=0)

@@ -3,7 +3,7 @@
 A dataset holds them where the project says `[dataset] rejected = true`: the dropped answers are a
 split of their own, with the same columns, terms and decisions as the rows that were kept.
 
-    examples, counts = pairs(dataset.rows("train"), dropped(dataset), reader, max_length=512)
+    examples, counts = pairs(dataset.rows("train"), dropped(dataset), reader, training)
     examples[0].completion, examples[0].rejected
 """
 
@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from policy.errors import BadInput
+from train.align import Rules
+from train.config import Training
 from train.data import Dataset, Example, Reader, Row, encode
 
 SPLIT = "rejected"
@@ -31,13 +33,13 @@ def dropped(dataset: Dataset) -> list[Row]:
 
 
 def pairs(
-    kept: Iterable[Row], rejected: Iterable[Row], reader: Reader, *, max_length: int
+    kept: Iterable[Row], rejected: Iterable[Row], reader: Reader, training: Training
 ) -> tuple[list[Example], Counter[str]]:
     """The first kept answer of a prompt with its first dropped one, the second with the second."""
     worse: dict[str, list[Example]] = defaultdict(list)
-    for example in _texts(rejected, reader, max_length)[0]:
+    for example in _texts(rejected, reader, training)[0]:
         worse[example.id].append(example)
-    better, counts = _texts((row for row in kept if row["id"] in worse), reader, max_length)
+    better, counts = _texts((row for row in kept if row["id"] in worse), reader, training)
     found = []
     for example in better:
         others = worse[example.id]
@@ -53,7 +55,9 @@ def pairs(
 
 
 def _texts(
-    rows: Iterable[Row], reader: Reader, max_length: int
+    rows: Iterable[Row], reader: Reader, training: Training
 ) -> tuple[list[Example], Counter[str]]:
     """The rows as text alone: a preference looks at no stored probability."""
-    return encode([{**row, "signal": False} for row in rows], reader, max_length=max_length)
+    plain = [{**row, "signal": False} for row in rows]
+    rules = Rules(reasoning=training.reasoning)
+    return encode(plain, reader, max_length=training.max_length, rules=rules)

@@ -33,7 +33,7 @@ from train.board import Board
 from train.checkpoints import newest, protect, prune, step_of
 from train.claim import claim, finished, refuse_other
 from train.config import ALONE, Student, Training
-from train.coverage import coverage, demand, demand_k, in_words, stored_k
+from train.coverage import announced, coverage, demand, demand_k, stored_k
 from train.curves import draw, thinned
 from train.data import Dataset, Example, Reader, Row, encode, open_dataset
 from train.devices import Hardware, settle
@@ -94,7 +94,7 @@ def train(
         with quiet(), threads(training.threads):
             lesson = prepare(dataset, base, student, training, hardware)
             lesson = replace(lesson, teacher=teacher)
-            say(f"evidence: {in_words(coverage(lesson.examples))}")
+            say(announced(lesson.examples, training))
             claim(out_dir, inputs)
             metrics = Metrics(
                 out_dir / "metrics.jsonl",
@@ -194,6 +194,7 @@ def prepare(
         dataset.rows("validation")[: training.validation_rows],
         reader,
         max_length=training.max_length,
+        rules=Rules(training.k, not dataset.unbiased, training.reasoning),
     )
     schedule = Schedule.of(examples, counts, training)
     return Lesson(
@@ -210,7 +211,7 @@ def tokenise(
     if "dpo" in training.objective:
         return _paired(dataset, rows, reader, training)
     demand_k(stored_k(rows), training)
-    rules = Rules(training.k, sampled=not dataset.unbiased)
+    rules = Rules(training.k, not dataset.unbiased, training.reasoning)
     examples, counts = encode(rows, reader, max_length=training.max_length, rules=rules)
     if not examples:
         raise BadInput(
@@ -225,7 +226,7 @@ def tokenise(
 def _paired(
     dataset: Dataset, rows: list[Row], reader: Reader, training: Training
 ) -> tuple[list[Example], Counter[str]]:
-    found, counts = pairs(rows, dropped(dataset), reader, max_length=training.max_length)
+    found, counts = pairs(rows, dropped(dataset), reader, training)
     if not found:
         raise BadInput(
             "no prompt has both a kept and a dropped answer, so dpo has no pair",
@@ -250,8 +251,8 @@ def teach(
     trainer = _trainer(lesson, training, folder, metrics)
     trainer.teach(start)
     tuning.demand_numbers(lesson.model, lesson.schedule.steps)
-    gathered: dict[str, Tensor] | None = trainer.whole_weights()
-    return gathered
+    whole: dict[str, Tensor] | None = trainer.whole_weights()
+    return whole
 
 
 def _trainer(lesson: Lesson, training: Training, folder: Path, metrics: Metrics) -> Any:

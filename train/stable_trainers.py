@@ -30,7 +30,7 @@ from train import tuning
 from train.config import Training
 from train.data import Example
 from train.devices import Hardware
-from train.sealed import Sealed
+from train.teaching import Teaching
 from train.trainer import Order, Watch, common_arguments
 
 
@@ -43,7 +43,7 @@ class Plan:
     hardware: Hardware
 
 
-class PreferenceTrainer(Sealed, DPOTrainer):  # type: ignore[misc]
+class PreferenceTrainer(Teaching, DPOTrainer):  # type: ignore[misc]
     """Rafailov et al., 2023, "Direct Preference Optimization", arXiv:2305.18290."""
 
     order: Order
@@ -92,7 +92,7 @@ class PreferenceTrainer(Sealed, DPOTrainer):  # type: ignore[misc]
         return loss
 
 
-class OnPolicyTrainer(Sealed, DistillationTrainer):  # type: ignore[misc]
+class OnPolicyTrainer(Teaching, DistillationTrainer):  # type: ignore[misc]
     """The student writes, the teacher scores: reverse KL on the student's own text.
 
     Agarwal et al., 2024, arXiv:2306.13649; Gu et al., 2024, "MiniLLM", arXiv:2306.08543.

@@ -33,7 +33,7 @@ from train.devices import Hardware
 from train.metrics import Metrics
 from train.objectives import Loss, Positions, Settings, mix, support
 from train.scoring import add_scoring, ask
-from train.sealed import Sealed
+from train.teaching import Teaching
 
 IGNORED = -100
 COLUMNS = ["input_ids", "labels", "top_ids", "top_logprobs", "chunk_ids", "chunk_logprobs"]
@@ -179,7 +179,7 @@ def _read(batch: Mapping[str, Tensor]) -> int:
     )
 
 
-class StudentTrainer(Sealed, SFTTrainer):  # type: ignore[misc]
+class StudentTrainer(Teaching, SFTTrainer):  # type: ignore[misc]
     """SFTTrainer whose loss is train.objectives.mix, and whose checkpoints hold no pickle."""
 
     loss_is_scaled_for_ga = True  # compute_loss divides by the tokens of the whole batch
@@ -208,6 +208,7 @@ class StudentTrainer(Sealed, SFTTrainer):  # type: ignore[misc]
             train_dataset=Dataset.from_list([features(e) for e in examples]),
             callbacks=[watch],
         )
+        trainer.refuse_what_cannot_be_saved()
         watch.trainer = trainer
         trainer.remove_callback(PrinterCallback)
         add_scoring(trainer.accelerator.unwrap_model(trainer.model))

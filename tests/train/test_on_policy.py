@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from policy.errors import BadInput, PolicyDenied
 from policy.permit import Permit
-from tests.train.parts import build_model, message
+from tests.train.parts import TeacherRow, build_model, message, write_dataset
 from tests.train.test_chunks import other_tokenizer
 from train.config import Student, Training
 from train.data import Reader
@@ -99,6 +99,14 @@ class StopError(Exception):
     """Thrown out of a run, as a kill would end it."""
 
 
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
+    """A dataset without one stored probability: on_policy asks for none."""
+    rows = [TeacherRow(n, tokenizer, {"signal": False}).columns() for n in range(30)]
+    splits = {"train": rows, "validation": rows[:1], "test": rows[:1]}
+    return write_dataset(tmp_path_factory.mktemp("datasets") / "prompts", splits)
+
+
 def go(
     dataset: Path, student: Student, training: Training, permit: Permit, out: Path, at: int = 0
 ) -> Run:
@@ -123,7 +131,7 @@ def distance(folder: Path, teacher: str, tokenizer: Any) -> float:
 
 
 def test_the_students_reverse_kl_falls_on_held_out_prompts(
-    dataset_dir: Path,
+    prompts: Path,
     student: Student,
     teacher: str,
     may_train: Permit,

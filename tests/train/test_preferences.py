@@ -47,7 +47,7 @@ def test_each_kept_answer_meets_a_dropped_one_of_its_prompt(tokenizer: Any) -> N
     reader = Reader(tokenizer)
     good = [kept(n, tokenizer) for n in (0, 0, 1, 2)]
     bad = [refused(0, tokenizer), refused(2, tokenizer), refused(3, tokenizer)]
-    found, counts = pairs(good, bad, reader, max_length=512)
+    found, counts = pairs(good, bad, reader, Training())
     assert [example.id for example in found] == ["p0", "p2"]
     assert (counts["pairs"], counts["unpaired"]) == (2, 1)  # p1 was asked for by nothing
     assert tokenizer.decode(found[0].rejected) == f"{WRONG}<|im_end|>"
@@ -55,13 +55,13 @@ def test_each_kept_answer_meets_a_dropped_one_of_its_prompt(tokenizer: Any) -> N
 
 def test_an_answer_is_not_preferred_to_itself(tokenizer: Any) -> None:
     same = kept(0, tokenizer)
-    found, _ = pairs([same], [{**same, "sample": 1}], Reader(tokenizer), max_length=512)
+    found, _ = pairs([same], [{**same, "sample": 1}], Reader(tokenizer), Training())
     assert found == []
 
 
 def test_a_pair_of_which_one_is_too_long_is_none(tokenizer: Any) -> None:
     bad = refused(0, tokenizer, "word " * 300)
-    assert pairs([kept(0, tokenizer)], [bad], Reader(tokenizer), max_length=200)[0] == []
+    assert pairs([kept(0, tokenizer)], [bad], Reader(tokenizer), Training(max_length=200))[0] == []
 
 
 def test_it_stands_alone() -> None:
@@ -105,7 +105,7 @@ def margin(folder: Path, reader: Reader, rows: list[tuple[dict, dict]]) -> float
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
-    found, _ = pairs([a for a, _ in rows], [b for _, b in rows], reader, max_length=512)
+    found, _ = pairs([a for a, _ in rows], [b for _, b in rows], reader, Training())
     total = 0.0
     for example in found:
         prompt = example.input_ids[: example.prompt_length]

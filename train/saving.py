@@ -1,16 +1,12 @@
-"""What all our trainers do alike: checkpoints that hold no pickle, and no word to anyone.
+"""How a run is kept while it trains: transformers' Trainer with our checkpoints, not its own.
 
-    class StudentTrainer(Sealed, SFTTrainer): ...
-
-It stands before a TRL trainer and takes the place of how that one saves. transformers' Trainer
-calls these hooks; the tests of the trainers are the contract. The leader writes; where the weights
-are cut over the processes they are gathered first, and handed out again when a run goes on
-(train/sharded.py).
+A checkpoint is safetensors and JSON with a manifest written last (train/checkpoints.py). The leader
+writes it; where the weights are cut over the processes they are gathered first, and handed out
+again when a run goes on (train/sharded.py).
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -21,41 +17,13 @@ from policy.errors import BadInput
 from train import checkpoints, processes, sharded, tuning
 
 
-class Sealed:
-    """Checkpoints as train.checkpoints has them, and the sums of a step for whoever draws it."""
+class Saving(Trainer):  # type: ignore[misc]
+    """The part of a trainer that writes checkpoints and reads them."""
 
-    args: Any
-    lr_scheduler: Any
-    model: Any
-    optimizer: Any
-    state: Any
-    train: Any
-    sums: Counter[str]
-    rate: float = 0.0
-    sealed: Path | None = None
+    sealed: Path | None
     """The newest whole checkpoint: kept until the next one is."""
-    is_fsdp_enabled: bool
-    is_deepspeed_enabled: bool
 
-    def teach(self, start: Path | None) -> None:
-        """Train to the last step, from `start` where there is a checkpoint."""
-        self._refuse_what_cannot_be_kept()
-        self.sealed = start
-        self.train(resume_from_checkpoint=str(start) if start else None)
-
-    def add(self, loss: float, trained: int, tokens: int, **more: Any) -> None:
-        """Sums of this optimiser step, for whoever draws the progress."""
-        self.rate = float(self.optimizer.param_groups[0]["lr"])  # before the schedule moves on
-        sums: dict[str, Any] = {"loss": loss, "trained_tokens": trained, "tokens": tokens, **more}
-        self.sums.update(sums)
-
-    def take_sums(self) -> Counter[str]:
-        """What was summed since the last call."""
-        taken = Counter[str](self.sums)
-        self.sums.clear()
-        return taken
-
-    def _refuse_what_cannot_be_kept(self) -> None:
+    def refuse_what_cannot_be_saved(self) -> None:
         """Raises BadInput for a way to train whose state no checkpoint of ours could hold."""
         if self.is_fsdp_enabled and tuning.is_adapted(self.model):
             raise BadInput(
@@ -68,9 +36,6 @@ class Sealed:
         """All weights on the leader, where each process holds a part of them; None where the model
         itself is whole."""
         return sharded.whole_weights(self.model) if sharded.is_sharded(self.model) else None
-
-    def _send_telemetry(self) -> None:
-        """TRL reports the trainer and the machine to its makers; we send nothing to anyone."""
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         tuning.save(self.model, Path(str(output_dir)), state_dict)  # no training_args.bin
