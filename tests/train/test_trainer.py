@@ -122,6 +122,27 @@ def test_padding_changes_neither_loss_nor_gradient(
     assert bool(found[0][1].isfinite().all())
 
 
+def test_rows_laid_end_to_end_give_the_loss_and_gradient_of_padded_ones(
+    model: Any, tokenizer: Any, examples: list[Example]
+) -> None:
+    add_scoring(model)
+    rows = [features(e) for e in examples[:4]]
+    padded = Collate(tokenizer.pad_token_id)(rows)
+    packed = {
+        **padded,
+        "input_ids": torch.tensor([[i for row in rows for i in row["input_ids"]]]),
+        "labels": torch.tensor([[i for row in rows for i in row["labels"]]]),
+        "position_ids": torch.tensor([[n for r in rows for n in range(len(r["input_ids"]))]]),
+    }
+    found = []
+    for batch in (padded, packed):
+        model.zero_grad()
+        value = mix(positions(model, batch), {"top_k": 1.0, "sft": 0.5}).value
+        value.backward()  # type: ignore[no-untyped-call]
+        found.append((value.detach(), torch.cat([p.grad.flatten() for p in model.parameters()])))
+    torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=1e-5)
+
+
 def test_each_position_predicts_its_own_label(
     model: Any, tokenizer: Any, examples: list[Example]
 ) -> None:
