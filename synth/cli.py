@@ -186,11 +186,17 @@ def freeze(project: Path, overrides: tuple[str, ...], as_json: bool) -> None:
 @project_options
 @click.option("--arm", default="", help="Only this arm.")
 @click.option("--drop-blocking", is_flag=True, help="Leave out the rows that today's terms block.")
-def train(project: Path, overrides: tuple[str, ...], arm: str, drop_blocking: bool) -> None:
+@click.option("--dry-run", is_flag=True, help="Say what it would do and need; write nothing.")
+def train(
+    project: Path, overrides: tuple[str, ...], arm: str, drop_blocking: bool, dry_run: bool
+) -> None:
     """Teach the student, every arm of the project; goes on from its newest checkpoint."""
-    from synth.walk import train_step
+    from synth.walk import rehearse_step, train_step
 
     bench = bench_of(project, overrides)
+    if dry_run:
+        rehearse_step(bench, arm)
+        return
     if train_step(bench, arm, drop=drop_blocking):
         sys.exit(1)
 

@@ -42,6 +42,7 @@ from synth.formats import write_parquet
 from synth.imports.rows import Imported
 from synth.ledger import Ledger
 from synth.prompts import Prompt
+from synth.rejected import REJECTED, rejected
 from synth.rows import ReceiptRow, unpacked
 from synth.wire import TokenLogprobs
 
@@ -110,6 +111,8 @@ def freeze(order: Order, permit: Permit) -> Frozen:
             where="[dataset] require",
             fix="look at what the filters dropped: `spiritsafe filter`",
         )
+    if order.dataset.rejected and order.variant.source == "teacher":
+        splits[REJECTED] = _rejected(order, splits["train"])
     target = order.folder / order.name
     partial = order.folder / f".{order.name}.{os.getpid()}.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -196,6 +199,13 @@ def _rows(order: Order, split: str) -> list[dict[str, Any]]:
             kept = _kept(chosen, order.dataset)
             rows += [_row(prompt, c, stored[c.attempt], order) for c in kept]
     return rows
+
+
+def _rejected(order: Order, kept: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    room, stored = Counter(row["id"] for row in kept), _stored(order, "train")
+    by_id = {prompt.id: prompt for prompt in order.prompts}
+    chosen = rejected(order.candidates, order.found, _required(order), room)
+    return [_row(by_id[c.prompt_id], c, stored[c.attempt], order) for c in chosen]
 
 
 def _kept(chosen: list[Candidate], dataset: Dataset) -> list[Candidate]:
@@ -327,6 +337,7 @@ def _manifest(
         },
         "filters": {name: fingerprint(name, order.filters) for name in _required(order)},
         "source": order.variant.source,
+        **({REJECTED: len(splits[REJECTED])} if REJECTED in splits else {}),
         "keep": order.dataset.keep,
         "split": order.dataset.split.model_dump(mode="json"),
         "coverage": _coverage(order, splits["train"]),

@@ -19,7 +19,7 @@ from synth.search import attempts_holding, holds
 from synth.takedown import RETRAIN, TAINTED, WITHDRAWN, Effect
 
 PLACES = {"dataset": "datasets", "run": "runs", "published": "published"}
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test", "rejected")
 
 
 @dataclass(frozen=True, slots=True)

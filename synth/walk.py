@@ -9,7 +9,8 @@ import asyncio
 import importlib.util
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from policy.manifest import read_manifest
 from policy.permit import Action
 from synth.bench import Bench
 from synth.checkpoints import checkpoint
+from synth.display import Display
 from synth.drop import drop_blocking
 from synth.freeze import Frozen, log_receipt
 from synth.gates import dataset_permit
@@ -93,14 +95,17 @@ def train_step(bench: Bench, only: str = "", *, drop: bool = False) -> dict[str,
     """Train every arm; returns what kept an arm from being trained, by name. With `drop`, rows that
     today's terms block are left out of a new dataset first."""
     demand_training()
+    from train import processes
     from train.run import train
 
     lessons, skipped = lessons_of(bench), {}
+    bench = _among_others(bench, lessons.training)
     for name, arm in _chosen(lessons.arms, only).items():
         folder = bench.project.datasets / arm.dataset
-        folder = _lawful(bench, folder) if drop else folder
-        permit = dataset_permit(bench, folder, Action.TRAIN)
-        training = arm.training(lessons.training)
+        with processes.leader_first():  # each opens the ledger
+            folder = _lawful(bench, folder) if drop else folder
+            training = arm.training(lessons.training)
+            permit = dataset_permit(bench, folder, Action.TRAIN, scored_by=training.scored_by)
         if reason := _no_signal(folder, training):
             skipped[name] = reason
             bench.display.say(f"arm {name} is not trained: {reason}")
@@ -113,12 +118,43 @@ def train_step(bench: Bench, only: str = "", *, drop: bool = False) -> dict[str,
                 permit,
                 bench.project.runs / name,
                 cache_dir=bench.project.cache,
+                say=bench.display.say,
                 on_step=lambda one, step=step: step.reach(  # type: ignore[misc]
                     one.step, one.total, f"loss {one.loss:.3f}, {one.tokens_per_second:.0f} tok/s"
                 ),
             )
-        _log_run(bench, name)
+        if processes.leads():
+            _log_run(bench, name)
     return skipped
+
+
+def rehearse_step(bench: Bench, only: str = "") -> None:
+    """Show on standard output what `train` would do with every arm; write nothing."""
+    demand_training()
+    from rich.console import Console
+
+    from train.rehearsal import rehearse, shown
+
+    console, lessons = Console(soft_wrap=True, highlight=False), lessons_of(bench)
+    for name, arm in _chosen(lessons.arms, only).items():
+        folder = bench.project.datasets / arm.dataset
+        training = arm.training(lessons.training)
+        permit = dataset_permit(bench, folder, Action.TRAIN, scored_by=training.scored_by)
+        if reason := _no_signal(folder, training):
+            console.print(f"arm {name} would not be trained: {reason}", markup=False)
+            continue
+        found = rehearse(folder, lessons.student, training, permit, cache_dir=bench.project.cache)
+        console.print(f"arm {name}", style="bold", markup=False)
+        console.print(shown(found))
+
+
+def _among_others(bench: Bench, training: Training) -> Bench:
+    """Where torchrun started several processes: all meet here, and one of them talks."""
+    from train import processes
+    from train.devices import settle
+
+    processes.join(cpu=not settle(training).cuda)
+    return bench if processes.leads() else replace(bench, display=Display.on(StringIO()))
 
 
 def _lawful(bench: Bench, folder: Path) -> Path:

@@ -1,32 +1,50 @@
 """Put a teacher's stored tokens on the student's tokens, by bytes and never by text.
 
-Two tokens can print the same replacement character, so text names no token; bytes do. A student
-token gets the teacher's candidates only where a teacher token starts and ends at the same bytes.
-Candidates that are no single token of the student go to the tail, as their mass is not lost.
+Two tokens can print the same replacement character, so text names no token; bytes do. Where teacher
+and student cut the text alike, a token gets the teacher's candidates (`top_k`). Where they do not,
+the tokens between two common cuts get the teacher's logprob of that text as a whole (`alm`). What
+is left is taught by the text alone, and counted by reason.
 
-    vocabulary = Vocabulary.of(tokenizer)
-    vocabulary.ids[b" card"]      # the student's id of those bytes
+    evidence = align(TeacherTokens.of(row), answer_ids, vocabulary, end_of_turn)
+    evidence.candidates[0]     # {1503: -0.36, 282: -2.3}: student id to the teacher's logprob
+    evidence.chunks            # [(4, 7, -1.9)]: completion tokens 4 to 6 as one
+    evidence.kinds             # ["top_k", "top_k", ..., "alm", "no_logprob"]
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
+
+from train.chunks import Piece, chunk_logprob, common_bytes, is_real, pieces
 
 Candidates = dict[int, float]
 """Student id to the teacher's logprob."""
+Chunk = tuple[int, int, float]
+"""Start and end in completion tokens, and the teacher's logprob of what is between them."""
 
-SENTINEL = -9000.0  # OpenAI answers -9999.0 for "not among the top": it is no probability
 ROUNDING = 1.01  # sums above this are no rounding error: API rows may sum to just over 1
+TOP_K, ALM = "top_k", "alm"
+CLOSINGS = frozenset(
+    {
+        b"",
+        *(b"<|im_end|>", b"<|endoftext|>", b"<|eot_id|>", b"<|end_of_text|>", b"<|end|>"),
+        *(b"<|return|>", b"<end_of_turn>", b"<eos>", b"</s>", b"<|EOT|>"),
+        "<｜end▁of▁sentence｜>".encode(),
+    }
+)
+"""How servers write the token that ends a turn: most as no bytes, some as its name."""
+_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The bytes of every token of a byte-level tokenizer, both ways."""
+    """The bytes of every token of a tokenizer, both ways."""
 
     bytes_of: Mapping[int, bytes]
     ids: Mapping[bytes, int]
@@ -35,18 +53,34 @@ class Vocabulary:
     def of(cls, tokenizer: Any) -> Vocabulary:
         """Read the vocabulary itself: decode() would turn partial UTF-8 into one character."""
         added = {i: token.content.encode() for i, token in tokenizer.added_tokens_decoder.items()}
-        alphabet = _alphabet() if _is_byte_level(tokenizer) else None
+        spell = _speller(tokenizer)
         plain: dict[int, bytes] = {}
+        single: dict[int, bytes] = {}
         for token, i in tokenizer.get_vocab().items():
-            if alphabet and i not in added and all(c in alphabet for c in token):
-                plain[i] = bytes(alphabet[c] for c in token)
-        ids = {content: i for i, content in added.items()}
-        ids.update({content: i for i, content in plain.items()})
-        return cls(plain | added, ids if alphabet else {})
+            content = spell(token) if i not in added else None
+            if content:
+                (single if _BYTE.fullmatch(token) else plain)[i] = content
+        ids = {content: i for i, content in [*added.items(), *single.items(), *plain.items()]}
+        return cls(single | plain | added, ids if plain else {})
 
 
-def _is_byte_level(tokenizer: Any) -> bool:
-    return '"ByteLevel"' in json.dumps(json.loads(tokenizer.backend_tokenizer.to_str())["decoder"])
+def _speller(tokenizer: Any) -> Any:
+    """How a token of this vocabulary is written; a kind we do not know spells nothing."""
+    decoder = json.dumps(json.loads(tokenizer.backend_tokenizer.to_str())["decoder"])
+    if '"ByteLevel"' in decoder:
+        alphabet = _alphabet()
+        return lambda token: (
+            bytes(alphabet[c] for c in token) if all(c in alphabet for c in token) else None
+        )
+    if '"ByteFallback"' in decoder:
+        return _sentencepiece
+    return lambda token: None
+
+
+def _sentencepiece(token: str) -> bytes:
+    """Kudo and Richardson, 2018, arXiv:1808.06226: ▁ is a space, and <0x0A> is the byte 10."""
+    byte = _BYTE.fullmatch(token)
+    return bytes([int(byte.group(1), 16)]) if byte else token.replace("▁", " ").encode()
 
 
 def _alphabet() -> dict[str, int]:
@@ -56,59 +90,182 @@ def _alphabet() -> dict[str, int]:
     return {chr(b): b for b in printable} | {chr(256 + n): b for n, b in enumerate(hidden)}
 
 
+@dataclass(frozen=True)
+class Position:
+    """One token that the teacher wrote, and what it might have written instead."""
+
+    content: bytes
+    logprob: float | None
+    top: Sequence[tuple[bytes, float | None]]
+
+
+@dataclass(frozen=True)
+class TeacherTokens:
+    """The teacher's answer as its own tokens; what closed it is apart."""
+
+    spoken: list[Position]
+    closing: Position | None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> TeacherTokens | None:
+        """The stored tokens of a row; None where its columns do not fit together."""
+        columns = [row[name] or [] for name in ("token_bytes", "token_logprobs")]
+        lists = [row[name] or [] for name in ("top_bytes", "top_logprobs")]
+        lists = [one or [[] for _ in columns[0]] for one in lists]
+        if len({len(one) for one in [*columns, *lists]}) != 1:
+            return None
+        if any(len(a or []) != len(b or []) for a, b in zip(*lists, strict=True)):
+            return None
+        found = [
+            Position(
+                bytes(content or b""),
+                logprob,
+                [(bytes(c or b""), p) for c, p in zip(names or [], values or [], strict=True)],
+            )
+            for content, logprob, names, values in zip(*columns, *lists, strict=True)
+        ]
+        end = _spoken(found, len(str(row["completion"][-1]["content"]).encode()))
+        closing = found[end] if end < len(found) else None
+        return cls([one for one in found[:end] if one.content], closing)
+
+
+def _spoken(found: Sequence[Position], size: int) -> int:
+    """How many tokens come before what closed the turn. A closing by name is one only where it is
+    no part of the answer's `size` bytes: an answer about HTML may end in </s>."""
+    end, written = len(found), sum(len(one.content) for one in found)
+    while end and found[end - 1].content in CLOSINGS:
+        if found[end - 1].content and written <= size:
+            break
+        end -= 1
+        written -= len(found[end].content)
+    return end
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What of the stored evidence is used."""
+
+    k: int = 0
+    """The likeliest candidates only; 0 takes all that are stored."""
+    sampled: bool = True
+    """Add the token that was written where the list misses it. Not where the text is a sample of
+    the stored distribution: the list must then not depend on the sample (docs/objectives.md)."""
+
+
+EVERYTHING = Rules()
+
+
+@dataclass
+class Evidence:
+    """What the teacher left for each completion token."""
+
+    candidates: list[Candidates]
+    chunks: list[Chunk]
+    kinds: list[str]
+    """For each token `top_k`, `alm`, or the reason why it has only its text."""
+    counts: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def nothing(cls, tokens: int, reason: str) -> Evidence:
+        return cls([{} for _ in range(tokens)], [], [reason] * tokens)
+
+
 def align(
-    row: Mapping[str, Any],
+    teacher: TeacherTokens | None,
     answer: Sequence[int],
     vocabulary: Vocabulary,
     end_of_turn: int,
-    counts: Counter[str],
-) -> list[Candidates]:
-    """The candidates of each student token of `answer`, whose last is the end of turn."""
-    nothing: list[Candidates] = [{} for _ in answer]
+    rules: Rules = EVERYTHING,
+    skip: int = 0,
+) -> Evidence:
+    """The evidence of each student token of `answer`, whose last is the end of turn; the teacher's
+    words begin after `skip` bytes of it."""
+    if teacher is None:
+        return Evidence.nothing(len(answer), "malformed")
     if any(i not in vocabulary.bytes_of for i in answer):
-        return nothing
-    closing = {b"", vocabulary.bytes_of[end_of_turn]}  # servers write a special token either way
-    teacher = [bytes(b or b"") for b in row["token_bytes"]]
-    spoken = len(teacher)
-    while spoken and teacher[spoken - 1] in closing:
-        spoken -= 1
+        return Evidence.nothing(len(answer), "unknown_vocabulary")
     student = [vocabulary.bytes_of[i] for i in answer[:-1]]
-    if b"".join(teacher[:spoken]) != b"".join(student):
-        return nothing
-    places: dict[tuple[int, int], int] = {
-        span: n for n, span in enumerate(_spans(teacher[:spoken])) if span[0] < span[1]
-    }
-    wanted: list[int | None] = [places.get(span) for span in _spans(student)]
-    wanted.append(spoken if spoken < len(teacher) else None)
-    ids = {**vocabulary.ids, b"": end_of_turn}
-    return [_candidates(row, n, ids, counts) if n is not None else {} for n in wanted]
+    spoken = [one.content for one in teacher.spoken]
+    before = _tokens_of(student, skip)
+    if before is None:
+        return Evidence.nothing(len(answer), "cut_inside_a_token")
+    student = student[before:]
+    shared = common_bytes(spoken, student)
+    evidence = Evidence.nothing(len(answer), "text_differs")
+    evidence.kinds[:before] = ["no_logprob"] * before
+    ids = {**dict.fromkeys(CLOSINGS, end_of_turn), **vocabulary.ids, b"": end_of_turn}
+    if teacher.closing:
+        ids[teacher.closing.content] = end_of_turn
+    for piece in pieces(spoken, student, shared):
+        place = Piece(
+            piece.teacher, piece.teacher_end, piece.student + before, piece.student_end + before
+        )
+        _fill(evidence, place, teacher.spoken, ids, rules)
+    if shared == len(b"".join(spoken)) == len(b"".join(student)):
+        _close(evidence, teacher.closing, ids, rules)
+    return evidence
 
 
-def _spans(tokens: Iterable[bytes]) -> list[tuple[int, int]]:
-    spans, start = [], 0
-    for token in tokens:
-        spans.append((start, start + len(token)))
-        start += len(token)
-    return spans
+def _tokens_of(student: Sequence[bytes], size: int) -> int | None:
+    """How many tokens spell the first `size` bytes; None where a token straddles the end."""
+    total = 0
+    for place, token in enumerate([*student, b""]):
+        if total == size:
+            return place
+        total += len(token)
+    return None
+
+
+def _fill(
+    evidence: Evidence,
+    piece: Piece,
+    spoken: Sequence[Position],
+    ids: Mapping[bytes, int],
+    rules: Rules,
+) -> None:
+    """Candidates for a token that both made; else the piece as a whole; else a reason."""
+    span = slice(piece.student, piece.student_end)
+    size = piece.student_end - piece.student
+    if piece.one_to_one:
+        found = _candidates(spoken[piece.teacher], ids, rules, evidence.counts)
+        if found or found is None:
+            evidence.candidates[piece.student] = found or {}
+            evidence.kinds[piece.student] = TOP_K if found else "impossible"
+            return
+    whole = chunk_logprob([one.logprob for one in spoken[piece.teacher : piece.teacher_end]])
+    if whole is None:
+        evidence.kinds[span] = ["no_logprob"] * size
+        return
+    evidence.chunks.append((piece.student, piece.student_end, whole))
+    evidence.kinds[span] = [ALM] * size
+
+
+def _close(
+    evidence: Evidence, closing: Position | None, ids: Mapping[bytes, int], rules: Rules
+) -> None:
+    """The end of turn: evidence only if the server stored it."""
+    last = len(evidence.kinds) - 1
+    found = _candidates(closing, ids, rules, evidence.counts) if closing else {}
+    evidence.candidates[last] = found or {}
+    evidence.kinds[last] = TOP_K if found else "no_end_stored"
 
 
 def _candidates(
-    row: Mapping[str, Any], place: int, ids: Mapping[bytes, int], counts: Counter[str]
-) -> Candidates:
-    """One position: sentinels dropped, the sampled token added, duplicates merged."""
-    offered = {}
-    pairs = zip(row["top_bytes"][place], row["top_logprobs"][place], strict=True)
+    position: Position, ids: Mapping[bytes, int], rules: Rules, counts: Counter[str]
+) -> Candidates | None:
+    """One position: sentinels dropped, the sampled token added, duplicates merged. None if it is
+    no distribution."""
+    offered = [(content, float(p)) for content, p in position.top if p is not None and is_real(p)]
+    if rules.k:
+        offered = sorted(offered, key=lambda one: -one[1])[: rules.k]
+    names = {content for content, _ in offered}
+    wanted = position.logprob
+    if offered and rules.sampled and wanted is not None and is_real(wanted):
+        offered += [] if position.content in names else [(position.content, float(wanted))]
     found: Candidates = {}
-    for content, logprob in pairs:
-        if logprob is None or logprob <= SENTINEL or math.isnan(logprob):
-            continue
-        key = bytes(content or b"")
-        offered[key] = logprob
-        _add(found, ids.get(key), float(logprob), counts)
-    sampled, logprob = bytes(row["token_bytes"][place] or b""), row["token_logprobs"][place]
-    if sampled not in offered and logprob is not None and logprob > SENTINEL and offered:
-        _add(found, ids.get(sampled), float(logprob), counts)
-    return _normalised(found, counts)
+    for content, logprob in offered:
+        _add(found, ids.get(content), logprob, counts)
+    return _normalised(found, offered, counts)
 
 
 def _add(found: Candidates, token: int | None, logprob: float, counts: Counter[str]) -> None:
@@ -122,11 +279,13 @@ def _add(found: Candidates, token: int | None, logprob: float, counts: Counter[s
         found[token] = logprob
 
 
-def _normalised(found: Candidates, counts: Counter[str]) -> Candidates:
-    """Rounding above one is taken out; more than rounding is no distribution and is dropped."""
-    mass = math.fsum(math.exp(logprob) for logprob in found.values())
+def _normalised(
+    found: Candidates, offered: Sequence[tuple[bytes, float]], counts: Counter[str]
+) -> Candidates | None:
+    """Rounding above one is taken out; more than rounding is no distribution."""
+    mass = math.fsum(math.exp(min(logprob, 1.0)) for _, logprob in offered)
     if mass > ROUNDING:
         counts["impossible_positions"] += 1
-        return {}
+        return None
     over = math.log(mass) if mass > 1 else 0.0
     return {token: min(logprob - over, 0.0) for token, logprob in found.items()}

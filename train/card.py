@@ -31,6 +31,7 @@ def render(manifest: Mapping[str, Any], evaluation: Mapping[str, Any] | None) ->
         _teachers(manifest),
         _terms(manifest),
         _training(manifest),
+        _curve(manifest),
         _figures(evaluation) if evaluation else "",
         _limits(manifest),
     ]
@@ -115,6 +116,7 @@ def _training(manifest: Mapping[str, Any]) -> str:
     lines.append(
         f"- {counts.get('examples', 0)} rows taught, {counts.get('positions', 0)} tokens,"
         f" {counts.get('signal_positions', 0)} of them with the teacher's probabilities"
+        f"{_mass(training.get('coverage', {}))}"
     )
     lines += [
         f"- Left out: {counts[key]} rows ({reason})"
@@ -125,6 +127,28 @@ def _training(manifest: Mapping[str, Any]) -> str:
     if "validation_loss" in metrics:
         lines.append(f"- Validation loss {metrics['validation_loss']:.4f}")
     return "\n".join(line for line in lines if line) + "\n"
+
+
+def _mass(coverage: Mapping[str, Any]) -> str:
+    """How much of the teacher's probability the candidates hold, where there are any."""
+    mass = coverage.get("mass")
+    return f" (which hold {mass['mean']:.1%} of its mass)" if mass else ""
+
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def _curve(manifest: Mapping[str, Any]) -> str:
+    """The loss from the first step to the last, as a line of blocks, and the picture."""
+    curve = manifest.get("curve") or {}
+    losses = [value for _, value in curve.get("loss", [])]
+    if len(losses) < 2:
+        return ""
+    low, high = min(losses), max(losses)
+    scale = (len(BLOCKS) - 1) / (high - low or 1.0)
+    line = "".join(BLOCKS[round((value - low) * scale)] for value in losses)
+    picture = f"\n![loss by step]({curve['picture']})\n" if curve["picture"] else ""
+    return f"Loss, {losses[0]:.3f} to {losses[-1]:.3f}: `{line}`\n{picture}"
 
 
 LEFT_OUT = {

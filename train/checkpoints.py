@@ -22,6 +22,7 @@ from policy.manifest import check_files, describe_files, read_manifest, write_ma
 
 PREFIX = "checkpoint-"
 OPTIMISER, STATE = "optimiser.safetensors", "optimiser.json"
+RANDOM = "random-{}.safetensors"  # one a process
 
 
 def newest(folder: Path) -> Path | None:
@@ -57,16 +58,13 @@ def protect(path: Path) -> None:
 
 
 def save_optimiser(path: Path, optimiser: Any, schedule: Any) -> None:
-    """Moments, schedule and random state; torch.save would pickle, and nothing here is pickled."""
+    """Moments and schedule; torch.save would pickle, and nothing here is pickled."""
     state = optimiser.state_dict()
     tensors = {
         f"{index}.{key}": value.contiguous()
         for index, values in state["state"].items()
         for key, value in values.items()
     }
-    tensors["random.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
     save_file(tensors, path / OPTIMISER)
     record = {"groups": state["param_groups"], "schedule": schedule.state_dict()}
     (path / STATE).write_text(json.dumps(record), encoding="utf-8")
@@ -78,18 +76,29 @@ def load_optimiser(path: Path, optimiser: Any, schedule: Any) -> None:
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in load_file(path / OPTIMISER).items():
         index, _, key = name.partition(".")
-        if index != "random":
-            state.setdefault(int(index), {})[key] = tensor
+        state.setdefault(int(index), {})[key] = tensor
     optimiser.load_state_dict({"state": state, "param_groups": record["groups"]})
     schedule.load_state_dict(record["schedule"])
 
 
-def load_random(path: Path) -> None:
-    """Random state as it was at the checkpoint."""
-    tensors = load_file(path / OPTIMISER)
-    torch.set_rng_state(tensors["random.cpu"])
-    if "random.cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["random.cuda"])
+def save_random(path: Path, rank: int) -> None:
+    """The random state of one process: LoRA's dropout draws from it."""
+    path.mkdir(parents=True, exist_ok=True)
+    tensors = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors["cuda"] = torch.cuda.get_rng_state()
+    save_file(tensors, path / RANDOM.format(rank))
+
+
+def load_random(path: Path, rank: int) -> None:
+    """Random state as it was at the checkpoint; a process that was not there then has none."""
+    file = path / RANDOM.format(rank)
+    if not file.is_file():
+        return
+    tensors = load_file(file)
+    torch.set_rng_state(tensors["cpu"])
+    if "cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["cuda"])
 
 
 def _latest_first(folder: Path) -> list[Path]:

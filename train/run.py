@@ -15,29 +15,39 @@ import math
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import Any, NamedTuple
 
 from policy.errors import BadInput, VerificationFailed
 from policy.manifest import read_manifest
 from policy.own import student_offering
 from policy.permit import Action, Permit
 from policy.stamp import versions
+from train import processes, tuning
+from train.align import Rules
+from train.board import Board
 from train.checkpoints import newest, protect, prune, step_of
-from train.config import Student, Training
-from train.data import Dataset, Example, Reader, encode, open_dataset
+from train.config import ALONE, Student, Training
+from train.coverage import coverage, demand, demand_k, in_words, stored_k
+from train.curves import draw, thinned
+from train.data import Dataset, Example, Reader, Row, encode, open_dataset
+from train.devices import Hardware, settle
 from train.disk import boundary, demand_space
 from train.metrics import Metrics, Step
+from train.on_policy import find_teacher, load_teacher
+from train.preferences import dropped, pairs
 from train.quiet import quiet
 from train.receipt import altered, seal
-from train.students import Base, find_base, load
+from train.students import Base, find_base, load, make
 from train.threads import threads
 
-FREE_TO_CHANGE = {"logging_steps", "save_steps", "validation_steps", "validation_rows", "threads"}
+FREE_TO_CHANGE = {
+    *("logging_steps", "save_steps", "validation_steps", "validation_rows", "threads"),
+    "tensorboard",
+}
 CARRIED = ("teachers", "sampling", "signal", "coverage", "license", "quantisation")
 
 
@@ -62,43 +72,59 @@ def train(
     *,
     cache_dir: Path,
     on_step: Callable[[Step], None] | None = None,
+    say: Callable[[str], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Run:
     """Open, tokenise, teach, write; every part of it may be interrupted and called again."""
     Permit.must_be(permit, Action.TRAIN)
+    hardware = settle(training)
+    processes.join(cpu=not hardware.cuda)
     dataset = open_dataset(dataset_dir, permit)
     training = training.for_data(dataset.manifest)
     with boundary(out_dir):
-        base = find_base(student.base, cache_dir)
-        inputs = describe_inputs(dataset, base, student, training)
-        if done := finished(out_dir, inputs):
-            return done
-        begin(out_dir, inputs)
+        with processes.leader_first():
+            base = find_base(student.base, cache_dir, weights=not student.scratch)
+            teacher = find_teacher(training, cache_dir, permit)
+            inputs = describe_inputs(dataset, base, student, training, teacher)
+            if done := finished(out_dir, inputs):
+                return done
+            begin(out_dir, inputs)
         with quiet(), threads(training.threads):
-            lesson = prepare(dataset, base, student, training)
+            lesson = prepare(dataset, base, student, training, hardware)
+            lesson = replace(lesson, teacher=teacher)
+            say(f"evidence: {in_words(coverage(lesson.examples))}")
             metrics = Metrics(
                 out_dir / "metrics.jsonl",
-                lesson.steps,
+                lesson.schedule.steps,
                 training.logging_steps,
-                lesson.steps_an_epoch,
+                lesson.schedule.steps_an_epoch,
                 clock,
                 on_step,
+                Board(out_dir / "tensorboard") if training.tensorboard else None,
             )
             teach(lesson, training, out_dir / "checkpoints", metrics)
-            write_student(lesson, out_dir)
-        manifest = describe(dataset, base, lesson, training, permit, metrics)
-        return Run(out_dir, seal(out_dir, {**manifest, "inputs": inputs}))
+            with processes.leader_first():
+                if processes.leads():
+                    write_student(lesson, training, out_dir)
+                    metrics.close()
+                    manifest = describe(dataset, base, lesson, training, permit, metrics)
+                    picture = draw(metrics.rows, out_dir / "loss.png")
+                    curve = {"loss": thinned(metrics.rows), "picture": picture}
+                    seal(out_dir, {**manifest, "curve": curve, "inputs": inputs})
+        return Run(out_dir, read_manifest(out_dir))
 
 
 def describe_inputs(
-    dataset: Dataset, base: Base, student: Student, training: Training
+    dataset: Dataset, base: Base, student: Student, training: Training, teacher: Base | None = None
 ) -> dict[str, Any]:
     """Everything that decides the weights, and nothing else."""
     return {
         "dataset": dataset.digest,
         "base": base.digest,
         "layers": student.layers,
+        "scratch": student.scratch,
         "training": training.model_dump(mode="json", exclude=FREE_TO_CHANGE),
+        **({"teacher": teacher.digest} if teacher else {}),
     }
 
 
@@ -108,7 +134,8 @@ def finished(out_dir: Path, inputs: dict[str, Any]) -> Run | None:
         return None
     manifest = read_manifest(out_dir)
     refuse_difference(out_dir, manifest.get("inputs", {}), inputs)
-    shutil.rmtree(out_dir / "checkpoints", ignore_errors=True)  # killed while it tidied up
+    if processes.leads():
+        shutil.rmtree(out_dir / "checkpoints", ignore_errors=True)  # killed while it tidied up
     if names := altered(out_dir, manifest):
         raise VerificationFailed(
             f"{', '.join(names)} is not as the manifest says",
@@ -157,73 +184,135 @@ def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", item
 
 
+class Schedule(NamedTuple):
+    """How long a run is."""
+
+    steps: int
+    steps_an_epoch: float
+    counts: Counter[str]
+
+    @classmethod
+    def of(cls, examples: Sequence[Example], counts: Counter[str], training: Training) -> Schedule:
+        """From the rows that teach."""
+        an_epoch = len(examples) / (training.batch_size * training.accumulate)
+        steps = training.max_steps or math.ceil(an_epoch * training.epochs)
+        return cls(steps, an_epoch, counts)
+
+
 @dataclass(frozen=True)
 class Lesson:
     """The student and what it is about to be taught."""
 
     model: Any
+    base: Base
+    student: Student
+    hardware: Hardware
     reader: Reader
     examples: list[Example]
     validation: list[Example]
-    counts: Counter[str]
-    steps: int
-    steps_an_epoch: float
+    schedule: Schedule
+    parameters: int
+    trainable: int
+    teacher: Base | None = None
+
+    @property
+    def checkpoint(self) -> int:
+        """Numbers that a checkpoint holds: what is trained, and AdamW's two moments of it."""
+        kept = self.trainable if tuning.is_adapted(self.model) else self.parameters
+        return kept + 2 * self.trainable
 
 
-def prepare(dataset: Dataset, base: Base, student: Student, training: Training) -> Lesson:
+def prepare(
+    dataset: Dataset, base: Base, student: Student, training: Training, hardware: Hardware
+) -> Lesson:
     """Load the base and tokenise the rows; refuse what could not teach anything."""
-    model, tokenizer = load(base, student.layers)
-    if training.freeze_embeddings:
-        model.get_input_embeddings().weight.requires_grad_(False)
+    if student.scratch:
+        model, tokenizer = make(base, student, training.seed)
+    else:
+        model, tokenizer = load(base, student.layers, four_bits=training.tune == "qlora")
+    parameters = model.num_parameters()
+    model = tuning.tune(model, training)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     reader = Reader(tokenizer)
-    examples, counts = encode(dataset.rows("train"), reader, max_length=training.max_length)
+    examples, counts = tokenise(dataset, reader, training)
+    validation, _ = encode(
+        dataset.rows("validation")[: training.validation_rows],
+        reader,
+        max_length=training.max_length,
+    )
+    schedule = Schedule.of(examples, counts, training)
+    return Lesson(
+        model, base, student, hardware, reader, examples, validation, schedule,
+        parameters, trainable,
+    )  # fmt: skip
+
+
+def tokenise(
+    dataset: Dataset, reader: Reader, training: Training
+) -> tuple[list[Example], Counter[str]]:
+    """The rows that teach, and what was left out; refuses what could not teach anything."""
+    rows = dataset.rows("train")
+    if "dpo" in training.objective:
+        return _paired(dataset, rows, reader, training)
+    demand_k(stored_k(rows), training)
+    rules = Rules(training.k, sampled=not dataset.unbiased)
+    examples, counts = encode(rows, reader, max_length=training.max_length, rules=rules)
     if not examples:
         raise BadInput(
             "no row of the train split can teach",
             where=str(dataset.path),
             fix=f"Counted: {dict(counts)}.",
         )
-    if "top_k" in training.objective and not counts["signal_positions"]:
+    demand(coverage(examples), training)
+    return examples, counts
+
+
+def _paired(
+    dataset: Dataset, rows: list[Row], reader: Reader, training: Training
+) -> tuple[list[Example], Counter[str]]:
+    found, counts = pairs(rows, dropped(dataset), reader, max_length=training.max_length)
+    if not found:
         raise BadInput(
-            "no stored probability reaches this student, so top_k has nothing to learn from",
+            "no prompt has both a kept and a dropped answer, so dpo has no pair",
             where=str(dataset.path),
-            fix="Train with sft, or collect with logprobs from the same tokenizer.",
+            fix=f"Collect several samples a prompt. Counted: {dict(counts)}.",
         )
-    validation, _ = encode(
-        dataset.rows("validation")[: training.validation_rows],
-        reader,
-        max_length=training.max_length,
-    )
-    an_epoch = len(examples) / (training.batch_size * training.accumulate)
-    steps = training.max_steps or math.ceil(an_epoch * training.epochs)
-    return Lesson(model, reader, examples, validation, counts, steps, an_epoch)
+    return found, counts
 
 
 def teach(lesson: Lesson, training: Training, folder: Path, metrics: Metrics) -> None:
     """Run TRL's loop, from the newest whole checkpoint where there is one."""
+    written = lesson.checkpoint if lesson.schedule.steps > training.save_steps else 0
+    demand_space(folder, lesson.parameters, checkpoint=written)
+    start = newest(folder)
+    processes.wait()
+    if processes.leads():
+        prune(folder, start)
+    metrics.resume(step_of(start))
+    trainer = _trainer(lesson, training, folder, metrics)
+    trainer.teach(start)
+    tuning.demand_numbers(lesson.model, lesson.schedule.steps)
+
+
+def _trainer(lesson: Lesson, training: Training, folder: Path, metrics: Metrics) -> Any:
+    """TRL's trainer for the objective; importing it takes seconds."""
+    from train.stable_trainers import OnPolicyTrainer, Plan, PreferenceTrainer
     from train.trainer import StudentTrainer, Watch
 
-    parameters = lesson.model.num_parameters()
-    demand_space(folder, parameters, checkpoints=lesson.steps > training.save_steps)
-    start = newest(folder)
-    prune(folder, start)
-    metrics.resume(step_of(start))
-    trainer = StudentTrainer.of(
-        lesson.model,
-        lesson.reader.tokenizer,
-        lesson.examples,
-        training,
-        lesson.steps,
-        folder,
-        Watch(metrics, lesson.validation, training),
-    )
-    trainer.teach(start)
-    if not all(bool(torch.isfinite(weight).all()) for weight in lesson.model.parameters()):
-        raise BadInput(
-            "a weight is not a number any more",
-            where=str(folder.parent),
-            fix="Lower [training].learning_rate and train under another name.",
-        )
+    model, tokenizer, examples = lesson.model, lesson.reader.tokenizer, lesson.examples
+    if not ALONE & training.objective.keys():
+        watch = Watch(metrics, lesson.validation, training)
+        return StudentTrainer.of(
+            model, tokenizer, examples, training, lesson.schedule.steps, folder, watch,
+            lesson.hardware,
+        )  # fmt: skip
+    plan = Plan(lesson.schedule.steps, folder, lesson.hardware)
+    watch = Watch(metrics, [], training)  # no row of one answer tells how these two fare
+    if lesson.teacher is None:
+        return PreferenceTrainer.of(model, tokenizer, examples, training, plan, watch)
+    model.generation_config.eos_token_id = [lesson.reader.end_of_turn]
+    teacher = load_teacher(lesson.teacher, tokenizer, model.config.vocab_size)
+    return OnPolicyTrainer.of(model, tokenizer, examples, training, plan, watch, teacher)
 
 
 def describe(
@@ -235,7 +324,6 @@ def describe(
     metrics: Metrics,
 ) -> dict[str, Any]:
     """What the manifest says beside its files: from what, by what right, with what result."""
-    trainable = sum(p.numel() for p in lesson.model.parameters() if p.requires_grad)
     duties = {*permit.obligations, *dataset.manifest.get("obligations", [])}
     return {
         "dataset": {"name": dataset.name, "digest": dataset.digest},
@@ -247,13 +335,14 @@ def describe(
             "license": base.license,
             "quantisation": base.quantisation,
             "layers": lesson.model.config.num_hidden_layers,
-            "parameters": lesson.model.num_parameters(),
-            "trainable": trainable,
+            "parameters": lesson.parameters,
+            "trainable": lesson.trainable,
         },
         "training": {
             **training.model_dump(mode="json"),
-            "steps": lesson.steps,
-            "counts": dict(sorted(lesson.counts.items())),
+            "steps": lesson.schedule.steps,
+            "counts": dict(sorted(lesson.schedule.counts.items())),
+            "coverage": coverage(lesson.examples),
         },
         "decision": permit.decision.model_dump(mode="json"),
         "obligations": sorted(duties),
@@ -263,17 +352,33 @@ def describe(
     }
 
 
-def write_student(lesson: Lesson, out_dir: Path) -> None:
-    """Weights, tokenizer and template, whole or not at all."""
-    partial, target = out_dir / "student.partial", out_dir / "student"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(mode=0o700)
-    lesson.model.config.use_cache = True
-    lesson.model.generation_config.update(
+def write_student(lesson: Lesson, training: Training, out_dir: Path) -> None:
+    """Weights, tokenizer and template, whole or not at all; LoRA's updates beside them."""
+    if tuning.is_adapted(lesson.model):
+        with _whole(out_dir / "adapter") as partial:
+            tuning.save_adapter(lesson.model, partial, lesson.base.origin or lesson.base.name)
+    model = tuning.merge(
+        lesson.model,
+        out_dir / "adapter",
+        lambda: load(lesson.base, lesson.student.layers)[0],
+        training,
+    )
+    model.config.use_cache = True
+    model.generation_config.update(
         eos_token_id=[lesson.reader.end_of_turn], pad_token_id=lesson.reader.tokenizer.pad_token_id
     )
-    lesson.model.save_pretrained(partial)
-    lesson.reader.tokenizer.save_pretrained(partial)
+    with _whole(out_dir / "student") as partial:
+        model.save_pretrained(partial)
+        lesson.reader.tokenizer.save_pretrained(partial)
+
+
+@contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """A folder to fill, renamed to `target` once everything in it is on the disk."""
+    partial = target.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(mode=0o700)
+    yield partial
     protect(partial)
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)

@@ -5,6 +5,7 @@ under its digest, since conversion costs twenty seconds.
 
     base = find_base("smollm2", cache_dir=Path(".cache/students"))
     model, tokenizer = load(base, layers=15)
+    tokenizer_of(base), shape_of(base, student)     # without the weights, for a dry run
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from contextlib import redirect_stderr
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
+from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ from torch import nn
 
 from policy.digest import digest, file_digest
 from policy.errors import BadInput
+from train.config import Student
 from train.quiet import quiet
 
 PACKAGED = {
@@ -52,8 +56,9 @@ class Base:
     """What the source did to the weights, for the card."""
 
 
-def find_base(name: str, cache_dir: Path) -> Base:
-    """Resolve what [student].base says; a GGUF is converted on its first use."""
+def find_base(name: str, cache_dir: Path, *, weights: bool = True) -> Base:
+    """Resolve what [student].base says; a GGUF is converted on its first use. Without `weights` a
+    directory may hold the configuration and the tokenizer alone."""
     if name in PACKAGED:
         package, file, license, origin = PACKAGED[name]
         return _from_gguf(name, _inside(package) / file, cache_dir, license, origin)
@@ -61,7 +66,7 @@ def find_base(name: str, cache_dir: Path) -> Base:
     if path.suffix == ".gguf" and path.is_file():
         return _from_gguf(path.name, path, cache_dir, "", "")
     if path.is_dir():
-        return _from_directory(path)
+        return _from_directory(path, weights)
     raise BadInput(
         "there is no such base",
         where=f"[student] base = {name!r}",
@@ -69,27 +74,97 @@ def find_base(name: str, cache_dir: Path) -> Base:
     )
 
 
-def load(base: Base, layers: int = 0) -> tuple[Any, Any]:
+def load(base: Base, layers: int = 0, *, four_bits: bool = False) -> tuple[Any, Any]:
     """The model in fp32, ready to train, and its tokenizer."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    with quiet():
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(base.path, local_files_only=True)
-            model = AutoModelForCausalLM.from_pretrained(
-                base.path,
-                dtype=torch.float32,
-                local_files_only=True,
-                use_safetensors=True,
-                attn_implementation="sdpa",
-            )
-        except (OSError, ValueError, KeyError) as error:
-            raise BadInput(f"is no causal language model: {error}", where=str(base.path)) from error
+    kwargs = {"quantization_config": _four_bits()} if four_bits else {}
+    with _readable(base), quiet():
+        model = AutoModelForCausalLM.from_pretrained(
+            base.path,
+            dtype=torch.float32,
+            local_files_only=True,
+            use_safetensors=True,
+            attn_implementation="sdpa",
+            **kwargs,
+        )
     if layers:
         keep_layers(model, layers)
+    return model, tokenizer_of(base)
+
+
+def make(base: Base, student: Student, seed: int) -> tuple[Any, Any]:
+    """A model of random weights in the shape that [student].scratch gives, and its tokenizer."""
+    from transformers import AutoModelForCausalLM
+
+    config = shape_of(base, student)
+    with _readable(base), quiet(), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=torch.float32, attn_implementation="sdpa"
+        )
+    if student.layers:
+        keep_layers(model, student.layers)
+    return model, tokenizer_of(base)
+
+
+def tokenizer_of(base: Base) -> Any:
+    """The base's tokenizer, with something to pad with."""
+    from transformers import AutoTokenizer
+
+    with _readable(base), quiet():
+        tokenizer = AutoTokenizer.from_pretrained(base.path, local_files_only=True)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return model, tokenizer
+    return tokenizer
+
+
+def shape_of(base: Base, student: Student) -> Any:
+    """The base's configuration with what [student].scratch changes; no weight is read."""
+    from transformers import AutoConfig
+
+    with _readable(base), quiet():
+        config = AutoConfig.from_pretrained(base.path, local_files_only=True)
+        for key, value in student.scratch.items():
+            if not isinstance(getattr(config, key, None), int):
+                _refuse_key(config, key)
+            setattr(config, key, value)
+        if student.scratch:
+            config.layer_types = None  # one a layer, and their number may have changed
+            config = type(config).from_dict(
+                {k: v for k, v in config.to_dict().items() if k != "layer_types"}
+            )
+    return config
+
+
+def _refuse_key(config: Any, key: str) -> None:
+    known = sorted(k for k, v in config.to_dict().items() if type(v) is int)
+    near = get_close_matches(key, known, 1)
+    raise BadInput(
+        f"the base's config.json has no whole number named {key!r}",
+        where="[student] scratch",
+        fix=f"Did you mean {near[0]!r}?" if near else f"Use some of {', '.join(known)}.",
+    )
+
+
+@contextmanager
+def _readable(base: Base) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInput(f"is no causal language model: {error}", where=str(base.path)) from error
+
+
+def _four_bits() -> Any:
+    """NF4 with the scales quantised too, as in the QLoRA paper (arXiv 2305.14314, section 3)."""
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
 
 
 def keep_layers(model: Any, count: int) -> None:
@@ -122,9 +197,10 @@ def _inside(package: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _from_directory(path: Path) -> Base:
-    files = sorted(f for f in path.iterdir() if f.suffix in {".safetensors", ".json", ".jinja"})
-    if not any(f.suffix == ".safetensors" for f in files):
+def _from_directory(path: Path, weights: bool) -> Base:
+    kinds = {".json", ".jinja", *([".safetensors"] if weights else [])}
+    files = sorted(f for f in path.iterdir() if f.suffix in kinds)
+    if weights and not any(f.suffix == ".safetensors" for f in files):
         raise BadInput(
             "holds no .safetensors",
             where=str(path),

@@ -23,15 +23,17 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 from torch.utils.data import Sampler
-from transformers import PrinterCallback, Trainer, TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from train import checkpoints
+from train import processes
 from train.config import BIASED, Training
 from train.data import Example
+from train.devices import Hardware
 from train.metrics import Metrics
 from train.objectives import Loss, Positions, Settings, mix, support
 from train.scoring import add_scoring, ask
+from train.sealed import Sealed
 
 IGNORED = -100
 COLUMNS = ["input_ids", "labels", "top_ids", "top_logprobs", "chunk_ids", "chunk_logprobs"]
@@ -41,14 +43,15 @@ GROUP = 8  # batches sorted by length together: enough to lose most padding, few
 class Order(Sampler[int]):
     """Which rows make up which step: a pure function of the seed, so a resumed run repeats it."""
 
-    def __init__(self, lengths: Sequence[int], count: int, batch: int, seed: int) -> None:
+    def __init__(self, lengths: Sequence[int], steps: int, rows_a_step: int, seed: int) -> None:
         super().__init__()
         self.rows: list[int] = []
         epoch = 0
-        while len(self.rows) < count:
-            self.rows += _epoch(lengths, batch, random.Random(f"{seed}/{epoch}"))  # noqa: S311
+        while len(self.rows) < steps * rows_a_step:
+            chance = random.Random(f"{seed}/{epoch}")  # noqa: S311
+            self.rows += _epoch(lengths, rows_a_step, chance)
             epoch += 1
-        del self.rows[count:]
+        del self.rows[steps * rows_a_step :]
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.rows)
@@ -90,31 +93,44 @@ def _chunk_ids(example: Example) -> list[int]:
 
 
 class Collate:
-    """Left-padded batch; evidence is one row a completion token, in reading order."""
+    """Left-padded batch; evidence is one row a completion token, in reading order. Packed, the rows
+    lie end to end instead, and positions that start again at 0 keep each row to itself."""
 
-    def __init__(self, pad_id: int) -> None:
-        self.pad_id = pad_id
+    def __init__(self, pad_id: int, *, packing: bool = False) -> None:
+        self.pad_id, self.packing = pad_id, packing
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        width = max(len(row["input_ids"]) for row in rows)
-        input_ids = torch.full((len(rows), width), self.pad_id)
-        labels = torch.full((len(rows), width), IGNORED)
-        mask = torch.zeros((len(rows), width), dtype=torch.long)
-        for n, row in enumerate(rows):
-            length = len(row["input_ids"])
-            input_ids[n, width - length :] = torch.tensor(row["input_ids"])
-            labels[n, width - length :] = torch.tensor(row["labels"])
-            mask[n, width - length :] = 1
         ids = [found for row in rows for found in row["top_ids"]]
         logprobs = [found for row in rows for found in row["top_logprobs"]]
         return {
-            "input_ids": input_ids,
-            "labels": labels,
-            "attention_mask": mask,
+            **(_packed(rows) if self.packing else _padded(rows, self.pad_id)),
             "top_ids": _table(ids, -1, torch.long),
             "top_logprobs": _table(logprobs, -torch.inf, torch.float32),
             **_chunks(rows),
         }
+
+
+def _padded(rows: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Tensor]:
+    width = max(len(row["input_ids"]) for row in rows)
+    input_ids = torch.full((len(rows), width), pad_id)
+    labels = torch.full((len(rows), width), IGNORED)
+    mask = torch.zeros((len(rows), width), dtype=torch.long)
+    for n, row in enumerate(rows):
+        start = width - len(row["input_ids"])
+        input_ids[n, start:] = torch.tensor(row["input_ids"])
+        labels[n, start:] = torch.tensor(row["labels"])
+        mask[n, start:] = 1
+    return {"input_ids": input_ids, "labels": labels, "attention_mask": mask}
+
+
+def _packed(rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    """One sequence of whole rows. Without an attention mask transformers finds the rows by their
+    positions (`masking_utils.find_packed_sequence_indices`) and no row sees another."""
+    return {
+        "input_ids": torch.tensor([[i for row in rows for i in row["input_ids"]]]),
+        "labels": torch.tensor([[i for row in rows for i in row["labels"]]]),
+        "position_ids": torch.tensor([[n for row in rows for n in range(len(row["input_ids"]))]]),
+    }
 
 
 def _chunks(rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
@@ -154,15 +170,19 @@ def _inputs(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {"input_ids": input_ids, "attention_mask": mask, "position_ids": places}
 
 
-class StudentTrainer(SFTTrainer):  # type: ignore[misc]
+def _read(batch: Mapping[str, Tensor]) -> int:
+    """Tokens of a batch, padding not among them."""
+    return int(
+        batch["attention_mask"].sum() if "attention_mask" in batch else batch["labels"].numel()
+    )
+
+
+class StudentTrainer(Sealed, SFTTrainer):  # type: ignore[misc]
     """SFTTrainer whose loss is train.objectives.mix, and whose checkpoints hold no pickle."""
 
     loss_is_scaled_for_ga = True  # compute_loss divides by the tokens of the whole batch
     objective: dict[str, float]
     settings: Settings
-    sums: Counter[str]
-    rate: float
-    sealed: Path | None
     order: Order
 
     @classmethod
@@ -175,12 +195,13 @@ class StudentTrainer(SFTTrainer):  # type: ignore[misc]
         steps: int,
         folder: Path,
         watch: Watch,
+        hardware: Hardware,
     ) -> StudentTrainer:
         """A trainer over pre-tokenised examples."""
         trainer = cls(
             model=model,
-            args=_arguments(training, steps, folder),
-            data_collator=Collate(tokenizer.pad_token_id),
+            args=_arguments(training, steps, folder, hardware),
+            data_collator=Collate(tokenizer.pad_token_id, packing=training.packing),
             processing_class=tokenizer,
             train_dataset=Dataset.from_list([features(e) for e in examples]),
             callbacks=[watch],
@@ -190,20 +211,15 @@ class StudentTrainer(SFTTrainer):  # type: ignore[misc]
         add_scoring(trainer.accelerator.unwrap_model(trainer.model))
         trainer.objective = {str(name): weight for name, weight in training.objective.items()}
         trainer.settings = settings_of(training)
-        trainer.sums, trainer.rate, trainer.sealed = Counter(), 0.0, None
+        trainer.sums = Counter()
         trainer.model_accepts_loss_kwargs = True  # so that Trainer counts num_items_in_batch
         trainer.order = Order(
             [len(e.input_ids) for e in examples],
-            steps * training.batch_size * training.accumulate,
-            training.batch_size,
+            steps,
+            training.batch_size * training.accumulate,
             training.seed,
         )
         return trainer
-
-    def teach(self, start: Path | None) -> None:
-        """Train to the last step, from `start` where there is a checkpoint."""
-        self.sealed = start
-        self.train(resume_from_checkpoint=str(start) if start else None)
 
     def compute_loss(
         self,
@@ -216,20 +232,10 @@ class StudentTrainer(SFTTrainer):  # type: ignore[misc]
         found = positions(model, inputs)
         loss = mix(found, self.objective, self.settings)
         tokens = len(found.labels)
-        self.rate = float(self.optimizer.param_groups[0]["lr"])  # before the schedule moves on
-        self._add(loss, tokens, inputs["attention_mask"])
+        self.add(trained=tokens, tokens=_read(inputs), **as_sums(loss))
         whole = tokens if num_items_in_batch is None else num_items_in_batch
         shared: Tensor = loss.value / whole * self.accelerator.num_processes  # DDP averages
         return shared
-
-    def _add(self, loss: Loss, tokens: int, mask: Tensor) -> None:
-        """Sums of this optimiser step, for whoever draws the progress."""
-        self.sums.update(trained_tokens=tokens, tokens=int(mask.sum()), **as_sums(loss))
-
-    def take_sums(self) -> Counter[str]:
-        """What was summed since the last call."""
-        taken, self.sums = self.sums, Counter[str]()
-        return taken
 
     @torch.no_grad()
     def validate(self, examples: Sequence[Example]) -> dict[str, float]:
@@ -254,47 +260,18 @@ class StudentTrainer(SFTTrainer):  # type: ignore[misc]
     def _get_train_sampler(self, train_dataset: Any = None) -> Order:
         return self.order
 
-    def _send_telemetry(self) -> None:
-        """TRL reports the trainer and the machine to its makers; we send nothing to anyone."""
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        self.model.save_pretrained(output_dir, state_dict=state_dict)  # no training_args.bin
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        if self.state.global_step >= self.state.max_steps:
-            return  # the student itself is about to be written
-        folder = Path(self.args.output_dir)
-        checkpoints.prune(folder, self.sealed)
-        Trainer._save_checkpoint(self, model, trial)  # TRL's would also write a card of its own
-        self.sealed = folder / f"checkpoint-{self.state.global_step}"
-        checkpoints.seal(self.sealed)
-
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        checkpoints.save_optimiser(Path(output_dir), self.optimizer, self.lr_scheduler)
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if checkpoint is not None:
-            checkpoints.load_optimiser(Path(checkpoint), self.optimizer, self.lr_scheduler)
-
-    def _save_rng_state(self, output_dir: str) -> None:
-        """Kept with the optimiser."""
-
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        if checkpoint is not None:
-            checkpoints.load_random(Path(checkpoint))
-
 
 class Watch(TrainerCallback):  # type: ignore[misc]
     """Hands each step's figures to Metrics, and scores the validation rows when it is time."""
 
     def __init__(self, metrics: Metrics, validation: Sequence[Example], training: Training) -> None:
         self.metrics, self.validation, self.every = metrics, validation, training.validation_steps
-        self.trainer: StudentTrainer | None = None  # set by StudentTrainer.of
+        self.trainer: Any = None  # set by whoever trains: a Sealed that can take_sums and validate
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.trainer is None:
             return
-        sums = self.trainer.take_sums()
+        sums = processes.total(self.trainer.take_sums())
         self.metrics.step(state.global_step, means(sums), int(sums["tokens"]), self.trainer.rate)
         due = self.every and state.global_step % self.every == 0
         if self.validation and (due or state.global_step == self.metrics.total):
@@ -325,32 +302,42 @@ def means(sums: Mapping[str, float]) -> dict[str, float]:
     return found
 
 
-def _arguments(training: Training, steps: int, folder: Path) -> SFTConfig:
+def _arguments(training: Training, steps: int, folder: Path, hardware: Hardware) -> SFTConfig:
     """TRL's settings; ours say which rows and what loss, so its truncation and packing are off."""
-    cuda = torch.cuda.is_available()
     return SFTConfig(
-        output_dir=str(folder),
-        max_steps=steps,
-        seed=training.seed,
-        per_device_train_batch_size=training.batch_size,
-        gradient_accumulation_steps=training.accumulate,
-        gradient_checkpointing=False,
-        learning_rate=training.learning_rate,
-        lr_scheduler_type="linear",
-        warmup_steps=round(training.warmup * steps),
-        weight_decay=training.weight_decay,
-        max_grad_norm=training.clip,
-        optim="adamw_torch_fused",
-        use_cpu=not cuda,
-        bf16=cuda and torch.cuda.is_bf16_supported(),
         max_length=None,
         packing=False,
-        dataloader_pin_memory=False,
-        save_strategy="steps",
-        save_steps=training.save_steps,
-        save_total_limit=None,
-        logging_strategy="no",
-        eval_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
+        **common_arguments(training, steps, folder, hardware),
     )
+
+
+def common_arguments(
+    training: Training, steps: int, folder: Path, hardware: Hardware
+) -> dict[str, Any]:
+    """What every trainer of TRL is told alike."""
+    share = processes.share(training.batch_size, training.accumulate, processes.world())
+    return {
+        "output_dir": str(folder),
+        "max_steps": steps,
+        "seed": training.seed,
+        "per_device_train_batch_size": share.batch_size,
+        "gradient_accumulation_steps": share.accumulate,
+        "activation_checkpointing": training.gradient_checkpointing,
+        "activation_checkpointing_kwargs": {"use_reentrant": False},
+        "learning_rate": training.learning_rate,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": round(training.warmup * steps),
+        "weight_decay": training.weight_decay,
+        "max_grad_norm": training.clip,
+        "optim": "adamw_torch_fused",
+        "use_cpu": not hardware.cuda,
+        "bf16": hardware.bf16,
+        "dataloader_pin_memory": False,
+        "save_strategy": "steps",
+        "save_steps": training.save_steps,
+        "save_total_limit": None,
+        "logging_strategy": "no",
+        "eval_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }

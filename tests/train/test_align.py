@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.train.parts import TeacherRow, answer
-from train.align import Vocabulary, align
+from train.align import TeacherTokens, Vocabulary, align
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +24,9 @@ def aligned(
     row = TeacherRow(n, tokenizer, changes).columns()
     content = row["completion"][0]["content"]
     ids = [*tokenizer(content, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-    counts: Counter[str] = Counter()
-    found = align(row, ids, Vocabulary.of(tokenizer), tokenizer.eos_token_id, counts)
-    return found, counts, ids
+    vocabulary = Vocabulary.of(tokenizer)
+    found = align(TeacherTokens.of(row), ids, vocabulary, tokenizer.eos_token_id)
+    return found.candidates, found.counts, ids
 
 
 def test_every_text_survives_the_way_through_bytes(tokenizer: Any, vocabulary: Vocabulary) -> None:

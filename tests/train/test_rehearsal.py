@@ -1,0 +1,80 @@
+"""A dry run: what it says holds for the run, and it leaves nothing behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from torch.autograd.graph import saved_tensors_hooks
+
+from policy.errors import PolicyDenied
+from policy.permit import Action, Permit
+from tests.train.parts import build_model, permit
+from train.config import Lora, Student, Training
+from train.memory import estimate
+from train.rehearsal import rehearse, shown
+from train.run import train
+
+
+def test_its_figures_are_those_of_the_run(
+    dataset_dir: Path, student: Student, may_train: Permit, tmp_path: Path
+) -> None:
+    training = Training(
+        tune="lora", lora=Lora(rank=4), epochs=0.5, batch_size=2, accumulate=2, threads=1
+    )
+    found = rehearse(dataset_dir, student, training, may_train, cache_dir=tmp_path)
+    run = train(dataset_dir, student, training, may_train, tmp_path / "run", cache_dir=tmp_path)
+    assert found.schedule.steps == run.manifest["training"]["steps"] == 4
+    assert found.needs.parameters == run.manifest["student"]["parameters"]
+    assert found.needs.trainable == run.manifest["student"]["trainable"]
+
+
+def test_it_shows_the_example_with_its_mask_and_the_decision(
+    dataset_dir: Path, student: Student, training: Training, may_train: Permit, tmp_path: Path
+) -> None:
+    found = rehearse(dataset_dir, student, training, may_train, cache_dir=tmp_path)
+    console = Console(record=True, width=200, color_system="truecolor", force_terminal=True)
+    console.print(shown(found))
+    coloured = console.export_text(styles=True, clear=False)
+    assert '\x1b[1;32m{"intent": "card_arrival"}<|im_end|>' in coloured
+    plain = console.export_text()
+    assert '<|im_start|>assistant\n⟦{"intent": "card_arrival"}<|im_end|>⟧' in plain
+    assert "allowed by: smollm2@self-host, allow" in plain
+    assert "Any use (Apache-2.0 2)" in plain
+    assert "steps: 12 of 4 rows" in plain
+
+
+def test_it_writes_nothing_and_needs_the_permit(
+    dataset_dir: Path, student: Student, training: Training, may_train: Permit, tmp_path: Path
+) -> None:
+    rehearse(dataset_dir, student, training, may_train, cache_dir=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(PolicyDenied):
+        rehearse(dataset_dir, student, training, permit(Action.EVALUATE), cache_dir=tmp_path)
+
+
+def kept_by(model: Any, rows: int, length: int) -> int:
+    """Bytes that autograd really keeps on this machine."""
+    own = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    kept: dict[int, Any] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        model.get_decoder()(input_ids=torch.zeros((rows, length), dtype=torch.long))
+    return sum(storage.nbytes() for place, storage in kept.items() if place not in own)
+
+
+def test_activations_are_counted_within_a_half_and_never_short() -> None:
+    model = build_model(400)
+    found = estimate(model.config, Student(), Training(), rows=4, length=64)
+    real = kept_by(model, 4, 64)
+    assert real <= found.activations <= 1.5 * real
+    assert found.weights == 4 * found.parameters == 4 * model.num_parameters()
+    again = Training(gradient_checkpointing=True)
+    assert estimate(model.config, Student(), again, 4, 64).activations < found.activations

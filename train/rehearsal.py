@@ -1,0 +1,118 @@
+"""What `train` would do, said before it does it: `train --dry-run`.
+
+Everything is read and checked as for the run itself, the permit first; no weight is loaded and
+nothing is written.
+
+    rehearsal = rehearse(Path("datasets/support"), student, training, permit, cache_dir=cache)
+    console.print(shown(rehearsal))
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Group
+from rich.text import Text
+
+from policy.decide import Decision
+from policy.permit import Action, Permit
+from train.config import Student, Training
+from train.data import Example, Reader, open_dataset
+from train.devices import Hardware, settle
+from train.memory import Needs, estimate
+from train.run import Schedule, tokenise
+from train.students import find_base, shape_of, tokenizer_of
+
+TRAINED, PROMPT = "bold green", "dim"
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """The run, as far as it can be known."""
+
+    dataset: str
+    base: str
+    schedule: Schedule
+    needs: Needs
+    hardware: Hardware
+    rows_a_step: int
+    longest: int
+    prompt: str
+    completion: str
+    decision: Decision
+
+
+def rehearse(
+    dataset_dir: Path, student: Student, training: Training, permit: Permit, *, cache_dir: Path
+) -> Rehearsal:
+    """Check everything that training checks; raises what it would raise."""
+    Permit.must_be(permit, Action.TRAIN)
+    hardware = settle(training)
+    dataset = open_dataset(dataset_dir, permit)
+    base = find_base(student.base, cache_dir, weights=not student.scratch)
+    reader = Reader(tokenizer_of(base))
+    examples, counts = tokenise(dataset, reader, training)
+    longest = max(len(example.input_ids) for example in examples)
+    needs = estimate(shape_of(base, student), student, training, training.batch_size, longest)
+    prompt, completion = _texts(examples[0], reader)
+    return Rehearsal(
+        dataset=f"{dataset.name} ({dataset.digest})",
+        base=base.origin or base.name,
+        schedule=Schedule.of(examples, counts, training),
+        needs=needs,
+        hardware=hardware,
+        rows_a_step=training.batch_size * training.accumulate,
+        longest=longest,
+        prompt=prompt,
+        completion=completion,
+        decision=permit.decision,
+    )
+
+
+def _texts(example: Example, reader: Reader) -> tuple[str, str]:
+    """What the student sees and what it is trained to say, as its own tokens spell them."""
+    ids = example.input_ids
+    parts = (ids[: example.prompt_length], example.completion)
+    prompt, completion = (reader.tokenizer.decode(part) for part in parts)
+    return prompt, completion
+
+
+def shown(rehearsal: Rehearsal) -> Group:
+    """For a terminal: figures, the first example with its mask in colour, the decision."""
+    example = Text("first example (green is trained):\n")
+    example.append(rehearsal.prompt, style=PROMPT)
+    example.append("⟦", style=TRAINED).append(rehearsal.completion, style=TRAINED)
+    example.append("⟧", style=TRAINED)  # where there is no colour
+    return Group(Text("\n".join(_figures(rehearsal))), example, Text(_decision(rehearsal.decision)))
+
+
+def _figures(one: Rehearsal) -> list[str]:
+    schedule, needs, counts = one.schedule, one.needs, one.schedule.counts
+    place = f"{'GPU' if one.hardware.cuda else 'CPU'}, {'bf16' if one.hardware.bf16 else 'fp32'}"
+    left_out = counts["rows"] - counts["examples"]
+    return [
+        f"dataset: {one.dataset}",
+        f"rows: {counts['examples']} teach, {left_out} left out;"
+        f" {counts['positions']} tokens, {counts['signal_positions']} with probabilities",
+        f"student: {one.base}, {needs.parameters:,} parameters, {needs.trainable:,} trained",
+        f"steps: {schedule.steps} of {one.rows_a_step} rows,"
+        f" {schedule.steps / schedule.steps_an_epoch:.2f} epochs, on {place}",
+        f"memory: about {_gb(needs.total)} a process (weights {_gb(needs.weights)}, gradients"
+        f" {_gb(needs.gradients)}, moments {_gb(needs.moments)}, activations at most"
+        f" {_gb(needs.activations)} at {one.longest} tokens a row)",
+    ]
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.2f} GB"
+
+
+def _decision(decision: Decision) -> str:
+    level = str(decision.level.name).lower().replace("_", " ")
+    reasons = [
+        f"  {reason.text}" + (f" ({reason.document} {reason.clause})" if reason.clause else "")
+        for reason in decision.reasons
+    ]
+    duties = ", ".join(decision.obligations) or "none"
+    return "\n".join([f"allowed by: {decision.offering}, {level}", *reasons, f"duties: {duties}"])
