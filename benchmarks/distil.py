@@ -1,6 +1,6 @@
 """Which loss teaches best on real weights: half of SmolLM2-135M taught by the whole of it.
 
-    python benchmarks/distil.py --folder /tmp/distil          # 30 runs, half an hour on two cores
+    GOMP_SPINCOUNT=0 python benchmarks/distil.py --folder /tmp/distil    # half an hour, two cores
     python benchmarks/distil.py --folder /tmp/distil --table  # the table of what is done so far
 
 The teacher continues the openings of letters, at T = 1 and at T = 0.7, and its top 20 logprobs are
