@@ -295,6 +295,9 @@ class Dataset(Section):
     """Filters that a training row must pass."""
     keep: Literal["all", "first", "shortest"] = "all"
     """Of one prompt's passing answers: all of them, the first, or the shortest."""
+    rejected: bool = False
+    """Freeze beside the kept answers those of the same prompts that a filter of quality dropped:
+    what the objective `dpo` learns from."""
     retention: Literal["say", "erase"] = "say"
     """What happens to answers past the terms' retention limit when a step opens the ledger."""
     retention_days: int | None = Field(default=None, ge=0)

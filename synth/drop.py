@@ -19,6 +19,7 @@ from synth.cards import dataset_card
 from synth.formats import read_parquet, write_parquet
 from synth.freeze import SPLITS
 from synth.gates import Group, groups_of
+from synth.rejected import REJECTED
 
 SUFFIX = ".lawful"
 
@@ -49,7 +50,9 @@ def _write(folder: Path, dropped: set[tuple[str, str]], permit: Permit) -> Path:
     partial.mkdir(parents=True)
     try:
         counts = {}
-        for split in SPLITS:
+        for split in [*SPLITS, REJECTED]:
+            if split == REJECTED and not (folder / f"{split}.parquet").is_file():
+                continue
             rows = [
                 row
                 for row in read_parquet(folder / f"{split}.parquet")
@@ -59,6 +62,7 @@ def _write(folder: Path, dropped: set[tuple[str, str]], permit: Permit) -> Path:
             counts[split] = len(rows)
         manifest = _manifest(read_manifest(folder), target.name, dropped, permit)
         (partial / "README.md").write_text(dataset_card(manifest), encoding="utf-8")
+        manifest.update({REJECTED: counts[REJECTED]} if REJECTED in counts else {})
         manifest["files"] = describe_files(partial)
         for split, count in counts.items():
             manifest["files"][f"{split}.parquet"]["rows"] = count

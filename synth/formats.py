@@ -17,6 +17,7 @@ COLUMNS: dict[str, str] = {
     "sample": "INTEGER",
     "prompt": "STRUCT(role VARCHAR, content VARCHAR)[]",
     "completion": "STRUCT(role VARCHAR, content VARCHAR)[]",
+    "reasoning": "VARCHAR",
     "answered": "BOOLEAN",
     "expected": "VARCHAR",
     "key": "VARCHAR",

@@ -42,6 +42,8 @@ from synth.formats import write_parquet
 from synth.imports.rows import Imported
 from synth.ledger import Ledger
 from synth.prompts import Prompt
+from synth.reasoning import FEATURE
+from synth.rejected import REJECTED, rejected
 from synth.rows import ReceiptRow, unpacked
 from synth.wire import TokenLogprobs
 
@@ -49,11 +51,11 @@ SPLITS = ("train", "validation", "test")
 
 _SOURCE = """
 SELECT c.attempt, a.key, o.seq, a.offering, o.served_model, a.terms_pin, a.decision,
-       o.prompt_tokens, o.completion_tokens, a.at_ms, c.signal
+       o.prompt_tokens, o.completion_tokens, a.at_ms, c.reasoning, c.signal
 FROM completion c JOIN attempt a ON a.id = c.attempt JOIN outcome o ON o.attempt = c.attempt
 UNION ALL
 SELECT c.attempt, i.key, i.seq, i.offering, i.served_model, i.terms_pin, i.decision,
-       i.prompt_tokens, i.completion_tokens, i.collected_ms, c.signal
+       i.prompt_tokens, i.completion_tokens, i.collected_ms, c.reasoning, c.signal
 FROM completion c JOIN imported i ON i.id = c.attempt
 """
 
@@ -110,6 +112,8 @@ def freeze(order: Order, permit: Permit) -> Frozen:
             where="[dataset] require",
             fix="look at what the filters dropped: `spiritsafe filter`",
         )
+    if order.dataset.rejected and order.variant.source == "teacher":
+        splits[REJECTED] = _rejected(order, splits["train"])
     target = order.folder / order.name
     partial = order.folder / f".{order.name}.{os.getpid()}.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -198,6 +202,13 @@ def _rows(order: Order, split: str) -> list[dict[str, Any]]:
     return rows
 
 
+def _rejected(order: Order, kept: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    room, stored = Counter(row["id"] for row in kept), _stored(order, "train")
+    by_id = {prompt.id: prompt for prompt in order.prompts}
+    chosen = rejected(order.candidates, order.found, _required(order), room)
+    return [_row(by_id[c.prompt_id], c, stored[c.attempt], order) for c in chosen]
+
+
 def _kept(chosen: list[Candidate], dataset: Dataset) -> list[Candidate]:
     if dataset.keep == "shortest":
         chosen = sorted(chosen, key=lambda c: (len(c.text), c.sample))
@@ -220,7 +231,7 @@ def _stored(order: Order, split: str) -> dict[str, tuple[Any, ...]]:
 def _row(
     prompt: Prompt, candidate: Candidate, stored: tuple[Any, ...], order: Order
 ) -> dict[str, Any]:
-    key, leaf, offering, served, pin, decision, asked, answered, at, packed = stored
+    key, leaf, offering, served, pin, decision, asked, answered, at, thoughts, packed = stored
     signal = unpacked(bytes(packed))
     usable = spells(signal, candidate.text)
     imported = order.imported.get(candidate.attempt)
@@ -228,6 +239,7 @@ def _row(
         **_empty(prompt),
         "sample": candidate.sample,
         "completion": [{"role": "assistant", "content": candidate.text}],
+        "reasoning": thoughts if FEATURE in _features(order, imported) else "",
         "answered": True,
         "key": key,
         "leaf": leaf,
@@ -247,6 +259,11 @@ def _row(
         "top_bytes": [list(pieces) for pieces in signal.top_bytes],
         "top_logprobs": [list(values) for values in signal.top_logprobs],
     }
+
+
+def _features(order: Order, imported: Imported | None) -> Sequence[str]:
+    """What of the offering was asked for, and so decided about."""
+    return imported.features.split(",") if imported else order.teacher.features
 
 
 def spells(signal: TokenLogprobs, text: str) -> bool:
@@ -278,7 +295,7 @@ def _unanswered(prompt: Prompt) -> dict[str, Any]:
 
 def _empty(prompt: Prompt) -> dict[str, Any]:
     lists = ("token_ids", "token_bytes", "token_logprobs", "top_ids", "top_bytes", "top_logprobs")
-    texts = ("key", "offering", "served_model", "terms_pin", "decision", "origin")
+    texts = ("reasoning", "key", "offering", "served_model", "terms_pin", "decision", "origin")
     return {
         "id": prompt.id,
         "sample": 0,
@@ -327,6 +344,7 @@ def _manifest(
         },
         "filters": {name: fingerprint(name, order.filters) for name in _required(order)},
         "source": order.variant.source,
+        **({REJECTED: len(splits[REJECTED])} if REJECTED in splits else {}),
         "keep": order.dataset.keep,
         "split": order.dataset.split.model_dump(mode="json"),
         "coverage": _coverage(order, splits["train"]),
@@ -424,4 +442,5 @@ def _identity(row: dict[str, Any]) -> dict[str, Any]:
         "leaf": row["leaf"],
         "prompt": canonical(row["prompt"]).decode(),
         "completion": canonical(row["completion"]).decode(),
+        "reasoning": row["reasoning"],
     }

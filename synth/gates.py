@@ -74,16 +74,26 @@ def _group(bench: Bench, teacher: dict[str, Any], given: Given) -> Group:
     return Group(offering, str(teacher["terms_pin"]), int(teacher["rows"]), decision)
 
 
-def dataset_permit(bench: Bench, folder: Path, action: Action) -> Permit:
-    """The permit for a use of a dataset. Raises PolicyDenied with every blocking group."""
+def _scoring(bench: Bench, offering: str, given: Given) -> Group:
+    """A teacher that answers nothing, but whose probabilities teach: asked about as of today."""
+    today = {"collected": [bench.today.isoformat()], "served_models": [], "model": ""}
+    return _group(bench, {"offering": offering, "terms_pin": "", "rows": 0, **today}, given)
+
+
+def dataset_permit(bench: Bench, folder: Path, action: Action, *, scored_by: str = "") -> Permit:
+    """The permit for a use of a dataset, and of the weights that score its prompts, if any do.
+    Raises PolicyDenied with every blocking group."""
     look_and_sign(bench, folder, action)
     groups = groups_of(bench, folder, str(action))
+    if groups and scored_by:
+        groups.append(_scoring(bench, scored_by, Given(stage=str(action))))
     if not groups:
         raise BadInput("it has no row of a teacher", where=str(folder), fix="freeze it again")
     joined = join([group.decision for group in groups])
     if blocking := [group for group in groups if group.blocks]:
+        way = "; train --drop-blocking leaves them out" if all(g.rows for g in blocking) else ""
         raise PolicyDenied(
-            f"{action} is denied by {_listed(blocking)}; train --drop-blocking leaves them out",
+            f"{action} is denied by {_listed(blocking)}{way}",
             where=str(folder),
             fix=joined.fix,
             decision=joined,
@@ -107,7 +117,8 @@ def look_and_sign(bench: Bench, folder: Path, action: Action) -> None:
 
 def _listed(blocking: Sequence[Group]) -> str:
     return "; ".join(
-        f"{group.rows} rows of {group.offering} ({group.decision.level.name},"
+        f"{f'{group.rows} rows' if group.rows else 'the weights'} of {group.offering}"
+        f" ({group.decision.level.name},"
         f" {group.decision.reasons[0].clause or group.decision.reasons[0].code})"
         for group in blocking
     )

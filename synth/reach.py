@@ -19,7 +19,7 @@ from synth.search import attempts_holding, holds
 from synth.takedown import RETRAIN, TAINTED, WITHDRAWN, Effect
 
 PLACES = {"dataset": "datasets", "run": "runs", "published": "published"}
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test", "rejected")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ def dataset_rows(folder: Path) -> Iterator[FrozenRow]:
         path = folder / f"{split}.parquet"
         if path.is_file():
             for name, key, *texts in read_columns(
-                path, ("id", "key", "prompt", "completion", "expected")
+                path, ("id", "key", "prompt", "completion", "reasoning", "expected")
             ):
                 yield FrozenRow(str(name), str(key), " ".join(_strings(texts)))
 

@@ -104,8 +104,8 @@ def train_step(bench: Bench, only: str = "", *, drop: bool = False) -> dict[str,
         folder = bench.project.datasets / arm.dataset
         with processes.leader_first():  # each opens the ledger
             folder = _lawful(bench, folder) if drop else folder
-            permit = dataset_permit(bench, folder, Action.TRAIN)
-        training = arm.training(lessons.training)
+            training = arm.training(lessons.training)
+            permit = dataset_permit(bench, folder, Action.TRAIN, scored_by=training.scored_by)
         if reason := _no_signal(folder, training):
             skipped[name] = reason
             bench.display.say(f"arm {name} is not trained: {reason}")
@@ -138,8 +138,8 @@ def rehearse_step(bench: Bench, only: str = "") -> None:
     console, lessons = Console(soft_wrap=True, highlight=False), lessons_of(bench)
     for name, arm in _chosen(lessons.arms, only).items():
         folder = bench.project.datasets / arm.dataset
-        permit = dataset_permit(bench, folder, Action.TRAIN)
         training = arm.training(lessons.training)
+        permit = dataset_permit(bench, folder, Action.TRAIN, scored_by=training.scored_by)
         if reason := _no_signal(folder, training):
             console.print(f"arm {name} would not be trained: {reason}", markup=False)
             continue

@@ -150,6 +150,8 @@ class Rules:
     sampled: bool = True
     """Add the token that was written where the list misses it. Not where the text is a sample of
     the stored distribution: the list must then not depend on the sample (docs/objectives.md)."""
+    reasoning: str = "keep"
+    """What becomes of the teacher's thoughts: train.reasoning has the rules."""
 
 
 EVERYTHING = Rules()

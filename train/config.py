@@ -18,10 +18,14 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from policy.config import Section
+from policy.config import Section, parse
 
-ObjectiveName = Literal["sft", "top_k", "reverse_kl", "jsd", "skew_kl", "skew_reverse_kl", "alm"]
-STORED = frozenset(get_args(ObjectiveName))
+ObjectiveName = Literal[
+    "sft", "top_k", "reverse_kl", "jsd", "skew_kl", "skew_reverse_kl", "alm", "dpo", "on_policy"
+]
+ALONE = frozenset({"dpo", "on_policy"})
+"""Objectives with a trainer of their own: they learn from pairs, or from the student's own text."""
+STORED = frozenset(get_args(ObjectiveName)) - ALONE
 """Objectives that learn from what a dataset holds: the text and the teacher's logprobs of it."""
 BIASED = 0.1
 """Weight of the sampled tail where the text is no fair sample of the teacher: enough for the tail
@@ -62,7 +66,17 @@ class Training(Section):
     objective: Objective = Field(default={"sft": 1.0})
     """What is minimised, by weight: `sft` (the text), `top_k` (stored probabilities, forward KL),
     `reverse_kl`, `jsd`, `skew_kl` or `skew_reverse_kl` (other distances to them), `alm` (chunks of
-    another tokenizer). Where a token lacks what one needs, the next teaches it: alm, then sft."""
+    another tokenizer). Where a token lacks what one needs, the next teaches it: alm, then sft.
+    Alone: `dpo` (kept above dropped answers), `on_policy` (a local teacher scores the student)."""
+    teacher: str = ""
+    """For `on_policy`: the open model that scores, named as [student] base is."""
+    teacher_offering: str = ""
+    """The register's name for that model's licence, such as "smollm2@self-host"; it is decided like
+    any other teacher's."""
+    max_completion: int = Field(default=128, ge=1)
+    """Longest answer, in tokens, that the student writes for `on_policy`."""
+    dpo_beta: float = Field(default=0.1, gt=0)
+    """How dear it is in `dpo` to move away from the base."""
     tail_weight: float | None = Field(default=None, ge=0, le=1)
     """Weight of the sampled tail beside the stored top-k. Unset: 1 where the dataset's manifest
     says that its text is a fair sample of the teacher, else 0.1."""
@@ -124,10 +138,36 @@ class Training(Section):
     coverage_floor: float = Field(default=0.5, ge=0, le=1)
     """Least mean probability that the stored candidates must hold for `top_k`. Below a half, most
     of what the teacher would say is in the tail, where the list says nothing."""
+    reasoning: str = Field(default="keep", pattern=r"^(keep|drop|shorten:[1-9][0-9]*)$")
+    """What becomes of the teacher's thoughts, where a dataset may hold them: `keep`, `drop`, or
+    `shorten:N` to their first whole sentences of at most N tokens."""
     tensorboard: bool = False
     """Write events for TensorBoard beside metrics.jsonl; needs the package tensorboard."""
     threads: int = Field(default=0, ge=0)
     """Threads for torch; 0 means every core that this process may use."""
+
+    @property
+    def scored_by(self) -> str:
+        """The offering whose weights score what the student writes; empty where none do."""
+        return self.teacher_offering if "on_policy" in self.objective else ""
+
+    @model_validator(mode="after")
+    def _some_objectives_stand_alone(self) -> Training:
+        for name in sorted(ALONE & self.objective.keys()):
+            if len(self.objective) > 1:
+                raise ValueError(
+                    f"{name} is trained alone: its batches are not rows with one answer each, so"
+                    " there is nothing to weigh against; train the other objectives first and take"
+                    " their student as the base"
+                )
+            if self.packing:
+                raise ValueError(f"packing lays rows end to end, and {name} has none")
+        if "on_policy" in self.objective and not (self.teacher and self.teacher_offering):
+            raise ValueError(
+                "on_policy needs teacher (a local open model) and teacher_offering (its licence in"
+                " the register): no hosted chat API scores text that it did not write"
+            )
+        return self
 
     @model_validator(mode="after")
     def _temperature_has_a_meaning(self) -> Training:
@@ -158,7 +198,10 @@ class Arm(Section):
 
     def training(self, base: Training) -> Training:
         """The base with this arm's objective; steps, rate and seed stay equal, so arms compare."""
-        return base.model_copy(update={"objective": self.objective}) if self.objective else base
+        if self.objective is None:
+            return base
+        changed = {**base.model_dump(), "objective": self.objective}
+        return parse(Training, changed, where=f"[arms] objective = {self.objective}")
 
 
 class Evaluation(Section):

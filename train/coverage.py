@@ -19,7 +19,7 @@ from typing import Any
 
 from policy.errors import BadInput
 from train.align import ALM, TOP_K
-from train.config import Training
+from train.config import ALONE, Training
 from train.data import Example, Row
 
 
@@ -78,7 +78,9 @@ def demand(found: dict[str, Any], training: Training) -> None:
 
 def listed(training: Training) -> str:
     """The objectives that learn from stored candidates, in words; nothing if there is none."""
-    return " and ".join(sorted(str(name) for name in training.objective.keys() - {"sft", ALM}))
+    return " and ".join(
+        sorted(str(name) for name in training.objective.keys() - {"sft", ALM} - ALONE)
+    )
 
 
 def stored_k(rows: Sequence[Row]) -> int:
@@ -94,6 +96,13 @@ def demand_k(stored: int, training: Training) -> None:
             where="[training] k",
             fix=f"Use at most {stored}, or 0 for all.",
         )
+
+
+def announced(examples: Sequence[Example], training: Training) -> str:
+    """What a run is about to learn from, in one line for people."""
+    if ALONE & training.objective.keys():
+        return f"{len(examples)} {'pairs' if 'dpo' in training.objective else 'prompts'}"
+    return f"evidence: {in_words(coverage(examples))}"
 
 
 def in_words(found: dict[str, Any]) -> str:

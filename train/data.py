@@ -35,8 +35,10 @@ from train.align import (
     align,
 )
 from train.masks import answer_start, marks_answers
+from train.reasoning import Told, after_opening, placed, tell
 
 Row = dict[str, Any]
+MARK = "\ue000answer\ue001"  # private characters: no template rewrites them
 COLUMNS = (
     "id",
     "sample",
@@ -52,6 +54,8 @@ COLUMNS = (
     "top_logprobs",
     "signal",
 )
+OPTIONAL = ("reasoning",)
+"""The teacher's thoughts, where its terms let them be stored."""
 SPLITS = ("train", "validation", "test")
 
 
@@ -84,7 +88,8 @@ class Dataset:
             raise BadInput(
                 f"lacks the column {missing[0]}", where=str(file), fix="Freeze the dataset again."
             )
-        rows: list[Row] = table.read(columns=list(COLUMNS)).to_pylist()
+        there = [name for name in OPTIONAL if name in table.schema_arrow.names]
+        rows: list[Row] = table.read(columns=[*COLUMNS, *there]).to_pylist()
         return rows
 
 
@@ -135,6 +140,8 @@ class Example:
     """Pieces of text that the teacher cut in other tokens, each with its logprob as a whole."""
     kinds: list[str] = field(default_factory=list)
     """One a completion token: `top_k`, `alm`, or why there is only the text."""
+    rejected: list[int] = field(default_factory=list)
+    """A dropped answer to the same prompt, for `dpo`."""
 
     @property
     def completion(self) -> list[int]:
@@ -174,6 +181,20 @@ class Reader:
     def chat_text(self, messages: Sequence[Any]) -> str:
         return str(self.tokenizer.apply_chat_template(list(messages), tokenize=False))
 
+    def answered_text(self, messages: Sequence[Any], prompt: str, text: str) -> str:
+        """The chat with this answer to its rendered `prompt`, whole: many templates strip or move
+        what is in <think>."""
+        text = after_opening(prompt, text)
+        whole = self.chat_text([*messages, {"role": "assistant", "content": text}])
+        if text.strip() in whole:
+            return whole
+        marked = self.chat_text([*messages, {"role": "assistant", "content": MARK}])
+        return placed(marked, MARK, text)
+
+    def measure(self, text: str) -> int:
+        """How many tokens of the student a text is."""
+        return len(self.ids([text])[0])
+
     def ids(self, texts: list[str]) -> list[list[int]]:
         found: list[list[int]] = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
         return found
@@ -181,8 +202,8 @@ class Reader:
     def _end_of_turn(self) -> int:
         """The token that closes an answer: without it a student would never learn to stop."""
         asked = [{"role": "user", "content": "a"}]
-        chat = self.chat_text([*asked, {"role": "assistant", "content": "b"}])
-        before, whole = self.ids([self.prompt_text(asked), chat])
+        prompt = self.prompt_text(asked)
+        before, whole = self.ids([prompt, self.answered_text(asked, prompt, "b")])
         shared = sum(
             1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, whole, strict=False))
         )
@@ -202,12 +223,17 @@ def encode(
     counts: Counter[str] = Counter()
     kept = [row for row in rows if row["answered"]]
     prompts = [reader.prompt_text(row["prompt"]) for row in kept]
-    chats = [reader.chat_text([*row["prompt"], *row["completion"]]) for row in kept]
+    told = [_told(row, reader, rules) for row in kept]
+    chats = [
+        reader.answered_text([*row["prompt"], *row["completion"][:-1]], prompt, said.text)
+        for row, prompt, said in zip(kept, prompts, told, strict=True)
+    ]
     examples = []
     prompt_ids, chat_ids = (reader.ids(t) if t else [] for t in (prompts, chats))
-    for row, before, whole in zip(kept, prompt_ids, chat_ids, strict=True):
+    for row, said, before, whole in zip(kept, told, prompt_ids, chat_ids, strict=True):
         counts["rows"] += 1
-        example = _example(row, before, whole, reader, rules, counts)
+        counts["reasoning_changed"] += said.changed
+        example = _example(row, said, (before, whole), reader, rules, counts)
         if example and len(example.input_ids) > max_length:
             counts["too_long"] += 1
         elif example:
@@ -224,16 +250,25 @@ def encode(
     return examples, counts
 
 
+def _told(row: Row, reader: Reader, rules: Rules) -> Told:
+    """The answer, a row's last message, as this student is to write it."""
+    thoughts = str(row.get("reasoning") or "")
+    return tell(row["completion"][-1]["content"], thoughts, rules.reasoning, reader.measure)
+
+
 def _example(
     row: Row,
-    before: list[int],
-    whole: list[int],
+    said: Told,
+    ids: tuple[list[int], list[int]],
     reader: Reader,
     rules: Rules,
     counts: Counter[str],
 ) -> Example | None:
+    before, whole = ids
     if whole[: len(before)] != before:
-        before = reader.marked_prompt([*row["prompt"], *row["completion"]], whole)
+        last = {"role": "assistant", "content": said.text}
+        messages = [*row["prompt"], *row["completion"][:-1], last]
+        before = reader.marked_prompt(messages, whole)
     if not before:
         counts["prompt_not_a_prefix"] += 1
         return None
@@ -243,7 +278,7 @@ def _example(
         return None
     end = len(answer) - answer[::-1].index(reader.end_of_turn)
     answer = answer[:end]
-    evidence = _evidence(row, answer, reader, rules)
+    evidence = _evidence(row, said, answer, reader, rules)
     counts.update(evidence.counts)
     return Example(
         str(row["id"]),
@@ -255,11 +290,16 @@ def _example(
     )
 
 
-def _evidence(row: Row, answer: list[int], reader: Reader, rules: Rules) -> Evidence:
+def _evidence(row: Row, said: Told, answer: list[int], reader: Reader, rules: Rules) -> Evidence:
+    """The teacher's words are a part of the answer: its thoughts, or a template, may precede."""
     if not row["signal"]:
         return Evidence.nothing(len(answer), "not_stored")
+    if said.changed:
+        return Evidence.nothing(len(answer), "reasoning_changed")
+    spelled = b"".join(reader.vocabulary.bytes_of.get(i, b"") for i in answer[:-1])
+    skip = max(spelled.find(said.words.encode()), 0)
     teacher = TeacherTokens.of(row)
-    return align(teacher, answer, reader.vocabulary, reader.end_of_turn, rules)
+    return align(teacher, answer, reader.vocabulary, reader.end_of_turn, rules, skip)
 
 
 def _count(row: Row, example: Example, counts: Counter[str]) -> None:

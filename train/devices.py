@@ -67,5 +67,5 @@ def _demand_four_bits(cuda: bool) -> None:
         raise BadInput(
             f"needs {' and '.join(missing)}, which this machine lacks",
             where='[training] tune = "qlora"',
-            fix='Set tune = "lora", which needs neither.',
+            fix='Set tune = "lora", which needs neither; or add the extra [qlora] on a GPU.',
         )

@@ -38,7 +38,7 @@ def answer(
     found: dict[int, Answer] = {}
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
-        written = _greedy(model, reader, [ids[n] for n in batch], max_new_tokens)
+        written = greedy(model, reader, [ids[n] for n in batch], max_new_tokens)
         for n, tokens in zip(batch, written, strict=True):
             text = reader.tokenizer.decode(tokens, skip_special_tokens=True)
             found[n] = Answer(text, len(ids[n]), len(tokens))
@@ -47,7 +47,7 @@ def answer(
     return [found[n] for n in range(len(ids))]
 
 
-def _greedy(model: Any, reader: Reader, ids: list[list[int]], limit: int) -> list[list[int]]:
+def greedy(model: Any, reader: Reader, ids: list[list[int]], limit: int) -> list[list[int]]:
     """New tokens of each row, up to and with its end of turn."""
     width = max(map(len, ids))
     pad = reader.tokenizer.pad_token_id

@@ -18,11 +18,13 @@ from rich.text import Text
 from policy.decide import Decision
 from policy.permit import Action, Permit
 from train.config import Student, Training
+from train.coverage import announced
 from train.data import Example, Reader, open_dataset
 from train.devices import Hardware, settle
 from train.memory import Needs, estimate
+from train.on_policy import find_teacher
 from train.run import Schedule, tokenise
-from train.students import find_base, shape_of, tokenizer_of
+from train.students import Base, find_base, shape_of, tokenizer_of
 
 TRAINED, PROMPT = "bold green", "dim"
 
@@ -38,6 +40,7 @@ class Rehearsal:
     hardware: Hardware
     rows_a_step: int
     longest: int
+    evidence: str
     prompt: str
     completion: str
     decision: Decision
@@ -51,10 +54,12 @@ def rehearse(
     hardware = settle(training)
     dataset = open_dataset(dataset_dir, permit)
     base = find_base(student.base, cache_dir, weights=not student.scratch)
+    teacher = find_teacher(training, cache_dir, permit)
     reader = Reader(tokenizer_of(base))
     examples, counts = tokenise(dataset, reader, training)
     longest = max(len(example.input_ids) for example in examples)
     needs = estimate(shape_of(base, student), student, training, training.batch_size, longest)
+    needs = needs._replace(teacher=_size(teacher))
     prompt, completion = _texts(examples[0], reader)
     return Rehearsal(
         dataset=f"{dataset.name} ({dataset.digest})",
@@ -64,10 +69,17 @@ def rehearse(
         hardware=hardware,
         rows_a_step=training.batch_size * training.accumulate,
         longest=longest,
+        evidence=announced(examples, training),
         prompt=prompt,
         completion=completion,
         decision=permit.decision,
     )
+
+
+def _size(teacher: Base | None) -> int:
+    """Bytes of the weights that score what the student writes."""
+    files = teacher.path.glob("*.safetensors") if teacher else ()
+    return sum(file.stat().st_size for file in files)
 
 
 def _texts(example: Example, reader: Reader) -> tuple[str, str]:
@@ -90,17 +102,19 @@ def shown(rehearsal: Rehearsal) -> Group:
 def _figures(one: Rehearsal) -> list[str]:
     schedule, needs, counts = one.schedule, one.needs, one.schedule.counts
     place = f"{'GPU' if one.hardware.cuda else 'CPU'}, {'bf16' if one.hardware.bf16 else 'fp32'}"
+    teacher = f", teacher {_gb(needs.teacher)}" if needs.teacher else ""
     left_out = counts["rows"] - counts["examples"]
     return [
         f"dataset: {one.dataset}",
         f"rows: {counts['examples']} teach, {left_out} left out;"
         f" {counts['positions']} tokens, {counts['signal_positions']} with probabilities",
+        one.evidence,
         f"student: {one.base}, {needs.parameters:,} parameters, {needs.trainable:,} trained",
         f"steps: {schedule.steps} of {one.rows_a_step} rows,"
         f" {schedule.steps / schedule.steps_an_epoch:.2f} epochs, on {place}",
         f"memory: about {_gb(needs.total)} a process (weights {_gb(needs.weights)}, gradients"
         f" {_gb(needs.gradients)}, moments {_gb(needs.moments)}, activations at most"
-        f" {_gb(needs.activations)} at {one.longest} tokens a row)",
+        f" {_gb(needs.activations)} at {one.longest} tokens a row{teacher})",
     ]
 
 

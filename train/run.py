@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,13 +32,15 @@ from train.align import Rules
 from train.board import Board
 from train.checkpoints import newest, protect, prune, step_of
 from train.claim import claim, finished, refuse_other
-from train.config import Student, Training
-from train.coverage import coverage, demand, demand_k, in_words, stored_k
+from train.config import ALONE, Student, Training
+from train.coverage import announced, coverage, demand, demand_k, stored_k
 from train.curves import draw, thinned
-from train.data import Dataset, Example, Reader, encode, open_dataset
+from train.data import Dataset, Example, Reader, Row, encode, open_dataset
 from train.devices import Hardware, settle
 from train.disk import boundary, demand_space
 from train.metrics import Metrics, Step
+from train.on_policy import find_teacher, load_teacher
+from train.preferences import dropped, pairs
 from train.quiet import quiet
 from train.receipt import seal
 from train.students import Base, find_base, untaught
@@ -84,13 +86,15 @@ def train(
     with boundary(out_dir):
         with processes.leader_first():
             base = find_base(student.base, cache_dir, weights=not student.scratch)
-            inputs = describe_inputs(dataset, base, student, training)
+            teacher = find_teacher(training, cache_dir, permit)
+            inputs = describe_inputs(dataset, base, student, training, teacher)
             if done := finished(out_dir, inputs):
                 return Run(out_dir, done)
             refuse_other(out_dir, inputs)
         with quiet(), threads(training.threads):
             lesson = prepare(dataset, base, student, training, hardware)
-            say(f"evidence: {in_words(coverage(lesson.examples))}")
+            lesson = replace(lesson, teacher=teacher)
+            say(announced(lesson.examples, training))
             claim(out_dir, inputs)
             metrics = Metrics(
                 out_dir / "metrics.jsonl",
@@ -114,7 +118,7 @@ def train(
 
 
 def describe_inputs(
-    dataset: Dataset, base: Base, student: Student, training: Training
+    dataset: Dataset, base: Base, student: Student, training: Training, teacher: Base | None = None
 ) -> dict[str, Any]:
     """Everything that decides the weights, and nothing else."""
     return {
@@ -123,6 +127,7 @@ def describe_inputs(
         "layers": student.layers,
         "scratch": student.scratch,
         "training": training.model_dump(mode="json", exclude=FREE_TO_CHANGE),
+        **({"teacher": teacher.digest} if teacher else {}),
     }
 
 
@@ -155,6 +160,7 @@ class Lesson:
     schedule: Schedule
     parameters: int
     trainable: int
+    teacher: Base | None = None
 
     def start(self) -> Any:
         """The model before it was taught, once more and whole: its weights are about to be set."""
@@ -188,6 +194,7 @@ def prepare(
         dataset.rows("validation")[: training.validation_rows],
         reader,
         max_length=training.max_length,
+        rules=Rules(training.k, not dataset.unbiased, training.reasoning),
     )
     schedule = Schedule.of(examples, counts, training)
     return Lesson(
@@ -201,8 +208,10 @@ def tokenise(
 ) -> tuple[list[Example], Counter[str]]:
     """The rows that teach, and what was left out; refuses what could not teach anything."""
     rows = dataset.rows("train")
+    if "dpo" in training.objective:
+        return _paired(dataset, rows, reader, training)
     demand_k(stored_k(rows), training)
-    rules = Rules(training.k, sampled=not dataset.unbiased)
+    rules = Rules(training.k, not dataset.unbiased, training.reasoning)
     examples, counts = encode(rows, reader, max_length=training.max_length, rules=rules)
     if not examples:
         raise BadInput(
@@ -214,13 +223,24 @@ def tokenise(
     return examples, counts
 
 
+def _paired(
+    dataset: Dataset, rows: list[Row], reader: Reader, training: Training
+) -> tuple[list[Example], Counter[str]]:
+    found, counts = pairs(rows, dropped(dataset), reader, training)
+    if not found:
+        raise BadInput(
+            "no prompt has both a kept and a dropped answer, so dpo has no pair",
+            where=str(dataset.path),
+            fix=f"Collect several samples a prompt. Counted: {dict(counts)}.",
+        )
+    return found, counts
+
+
 def teach(
     lesson: Lesson, training: Training, folder: Path, metrics: Metrics
 ) -> dict[str, Tensor] | None:
     """Run TRL's loop, from the newest whole checkpoint where there is one. Returns the weights on
     the leader where each process holds a part of them."""
-    from train.trainer import StudentTrainer, Watch
-
     written = lesson.checkpoint if lesson.schedule.steps > training.save_steps else 0
     demand_space(folder, lesson.parameters, checkpoint=written)
     start = newest(folder)
@@ -228,19 +248,32 @@ def teach(
     if processes.leads():
         prune(folder, start)
     metrics.resume(step_of(start))
-    trainer = StudentTrainer.of(
-        lesson.model,
-        lesson.reader.tokenizer,
-        lesson.examples,
-        training,
-        lesson.schedule.steps,
-        folder,
-        Watch(metrics, lesson.validation, training),
-        lesson.hardware,
-    )
+    trainer = _trainer(lesson, training, folder, metrics)
     trainer.teach(start)
     tuning.demand_numbers(lesson.model, lesson.schedule.steps)
-    return trainer.whole_weights()
+    whole: dict[str, Tensor] | None = trainer.whole_weights()
+    return whole
+
+
+def _trainer(lesson: Lesson, training: Training, folder: Path, metrics: Metrics) -> Any:
+    """TRL's trainer for the objective; importing it takes seconds."""
+    from train.stable_trainers import OnPolicyTrainer, Plan, PreferenceTrainer
+    from train.trainer import StudentTrainer, Watch
+
+    model, tokenizer, examples = lesson.model, lesson.reader.tokenizer, lesson.examples
+    if not ALONE & training.objective.keys():
+        watch = Watch(metrics, lesson.validation, training)
+        return StudentTrainer.of(
+            model, tokenizer, examples, training, lesson.schedule.steps, folder, watch,
+            lesson.hardware,
+        )  # fmt: skip
+    plan = Plan(lesson.schedule.steps, folder, lesson.hardware)
+    watch = Watch(metrics, [], training)  # no row of one answer tells how these two fare
+    if lesson.teacher is None:
+        return PreferenceTrainer.of(model, tokenizer, examples, training, plan, watch)
+    model.generation_config.eos_token_id = [lesson.reader.end_of_turn]
+    teacher = load_teacher(lesson.teacher, tokenizer, model.config.vocab_size)
+    return OnPolicyTrainer.of(model, tokenizer, examples, training, plan, watch, teacher)
 
 
 def describe(

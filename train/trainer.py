@@ -32,8 +32,8 @@ from train.data import Example
 from train.devices import Hardware
 from train.metrics import Metrics
 from train.objectives import Loss, Positions, Settings, mix, support
-from train.saving import Saving
 from train.scoring import add_scoring, ask
+from train.teaching import Teaching
 
 IGNORED = -100
 COLUMNS = ["input_ids", "labels", "top_ids", "top_logprobs", "chunk_ids", "chunk_logprobs"]
@@ -160,16 +160,14 @@ def positions(model: Any, batch: Mapping[str, Tensor]) -> Positions:
 
 
 def _inputs(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What the model reads: all but the last token, which predicts nothing that is trained."""
+    """What the model reads: all but the last token, which predicts nothing that is trained. Rows
+    laid end to end come with their own positions, and without a mask, so that each sees itself."""
     input_ids = batch["input_ids"][:, :-1]
     if "position_ids" in batch:
         return {"input_ids": input_ids, "position_ids": batch["position_ids"][:, :-1]}
     mask = batch["attention_mask"][:, :-1]
-    return {
-        "input_ids": input_ids,
-        "attention_mask": mask,
-        "position_ids": (mask.cumsum(-1) - 1).clamp(min=0),
-    }
+    places = (mask.cumsum(-1) - 1).clamp(min=0)
+    return {"input_ids": input_ids, "attention_mask": mask, "position_ids": places}
 
 
 def _read(batch: Mapping[str, Tensor]) -> int:
@@ -179,14 +177,12 @@ def _read(batch: Mapping[str, Tensor]) -> int:
     )
 
 
-class StudentTrainer(Saving, SFTTrainer):  # type: ignore[misc]
+class StudentTrainer(Teaching, SFTTrainer):  # type: ignore[misc]
     """SFTTrainer whose loss is train.objectives.mix, and whose checkpoints hold no pickle."""
 
     loss_is_scaled_for_ga = True  # compute_loss divides by the tokens of the whole batch
     objective: dict[str, float]
     settings: Settings
-    sums: Counter[str]
-    rate: float
     order: Order
 
     @classmethod
@@ -216,7 +212,7 @@ class StudentTrainer(Saving, SFTTrainer):  # type: ignore[misc]
         add_scoring(trainer.accelerator.unwrap_model(trainer.model))
         trainer.objective = {str(name): weight for name, weight in training.objective.items()}
         trainer.settings = settings_of(training)
-        trainer.sums, trainer.rate, trainer.sealed = Counter(), 0.0, None
+        trainer.sums = Counter()
         trainer.model_accepts_loss_kwargs = True  # so that Trainer counts num_items_in_batch
         trainer.order = Order(
             [len(e.input_ids) for e in examples],
@@ -225,11 +221,6 @@ class StudentTrainer(Saving, SFTTrainer):  # type: ignore[misc]
             training.seed,
         )
         return trainer
-
-    def teach(self, start: Path | None) -> None:
-        """Train to the last step, from `start` where there is a checkpoint."""
-        self.sealed = start
-        self.train(resume_from_checkpoint=str(start) if start else None)
 
     def compute_loss(
         self,
@@ -242,20 +233,10 @@ class StudentTrainer(Saving, SFTTrainer):  # type: ignore[misc]
         found = positions(model, inputs)
         loss = mix(found, self.objective, self.settings)
         tokens = len(found.labels)
-        self.rate = float(self.optimizer.param_groups[0]["lr"])  # before the schedule moves on
-        self._add(loss, tokens, _read(inputs))
+        self.add(trained=tokens, tokens=_read(inputs), **as_sums(loss))
         whole = tokens if num_items_in_batch is None else num_items_in_batch
         shared: Tensor = loss.value / whole * self.accelerator.num_processes  # DDP averages
         return shared
-
-    def _add(self, loss: Loss, trained: int, tokens: int) -> None:
-        """Sums of this optimiser step, for whoever draws the progress."""
-        self.sums.update(trained_tokens=trained, tokens=tokens, **as_sums(loss))
-
-    def take_sums(self) -> Counter[str]:
-        """What was summed since the last call."""
-        taken, self.sums = self.sums, Counter[str]()
-        return taken
 
     @torch.no_grad()
     def validate(self, examples: Sequence[Example]) -> dict[str, float]:
@@ -280,16 +261,13 @@ class StudentTrainer(Saving, SFTTrainer):  # type: ignore[misc]
     def _get_train_sampler(self, train_dataset: Any = None) -> Order:
         return self.order
 
-    def _send_telemetry(self) -> None:
-        """TRL reports the trainer and the machine to its makers; we send nothing to anyone."""
-
 
 class Watch(TrainerCallback):  # type: ignore[misc]
     """Hands each step's figures to Metrics, and scores the validation rows when it is time."""
 
     def __init__(self, metrics: Metrics, validation: Sequence[Example], training: Training) -> None:
         self.metrics, self.validation, self.every = metrics, validation, training.validation_steps
-        self.trainer: StudentTrainer | None = None  # set by StudentTrainer.of
+        self.trainer: Any = None  # set by whoever trains: a Sealed that can take_sums and validate
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.trainer is None:
@@ -327,31 +305,40 @@ def means(sums: Mapping[str, float]) -> dict[str, float]:
 
 def _arguments(training: Training, steps: int, folder: Path, hardware: Hardware) -> SFTConfig:
     """TRL's settings; ours say which rows and what loss, so its truncation and packing are off."""
-    share = processes.share(training.batch_size, training.accumulate, processes.world())
     return SFTConfig(
-        output_dir=str(folder),
-        max_steps=steps,
-        seed=training.seed,
-        per_device_train_batch_size=share.batch_size,
-        gradient_accumulation_steps=share.accumulate,
-        activation_checkpointing=training.gradient_checkpointing,
-        activation_checkpointing_kwargs={"use_reentrant": False},
-        learning_rate=training.learning_rate,
-        lr_scheduler_type="linear",
-        warmup_steps=round(training.warmup * steps),
-        weight_decay=training.weight_decay,
-        max_grad_norm=training.clip,
-        optim="adamw_torch_fused",
-        use_cpu=not hardware.cuda,
-        bf16=hardware.bf16,
         max_length=None,
         packing=False,
-        dataloader_pin_memory=False,
-        save_strategy="steps",
-        save_steps=training.save_steps,
-        save_total_limit=None,
-        logging_strategy="no",
-        eval_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
+        **common_arguments(training, steps, folder, hardware),
     )
+
+
+def common_arguments(
+    training: Training, steps: int, folder: Path, hardware: Hardware
+) -> dict[str, Any]:
+    """What every trainer of TRL is told alike."""
+    share = processes.share(training.batch_size, training.accumulate, processes.world())
+    return {
+        "output_dir": str(folder),
+        "max_steps": steps,
+        "seed": training.seed,
+        "per_device_train_batch_size": share.batch_size,
+        "gradient_accumulation_steps": share.accumulate,
+        "activation_checkpointing": training.gradient_checkpointing,
+        "activation_checkpointing_kwargs": {"use_reentrant": False},
+        "learning_rate": training.learning_rate,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": round(training.warmup * steps),
+        "weight_decay": training.weight_decay,
+        "max_grad_norm": training.clip,
+        "optim": "adamw_torch_fused",
+        "use_cpu": not hardware.cuda,
+        "bf16": hardware.bf16,
+        "dataloader_pin_memory": False,
+        "save_strategy": "steps",
+        "save_steps": training.save_steps,
+        "save_total_limit": None,
+        "logging_strategy": "no",
+        "eval_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }

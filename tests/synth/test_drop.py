@@ -1,6 +1,7 @@
 """Training is decided anew from the manifest; what blocks is named, and can be left out."""
 
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,26 @@ def test_without_them_990_rows_stand_under_a_new_digest(bench: Bench) -> None:
     assert manifest["derived_from"]["digest"] == read_manifest(folder)["digest"]
     assert verify_dataset(target) == []
     assert dataset_permit(bench, target, Action.TRAIN).decision.offering == "deepseek-api"
+
+
+def test_dropped_answers_are_left_out_by_the_same_rule(bench: Bench) -> None:
+    folder = dataset(bench, deepseek=3, anthropic=1)
+    shutil.copy(folder / "train.parquet", folder / "rejected.parquet")
+    manifest = {**read_manifest(folder), "rejected": 4, "files": describe_files(folder)}
+    write_manifest(folder, manifest)
+    target, _ = drop_blocking(bench, folder)
+    rows = read_parquet(target / "rejected.parquet")
+    assert {row["offering"] for row in rows} == {"deepseek-api"}
+    assert read_manifest(target)["rejected"] == len(rows) == 3
+
+
+def test_weights_that_score_are_decided_like_a_teacher_of_rows(bench: Bench) -> None:
+    folder = dataset(bench, deepseek=5)
+    scored_by = "smollm2@self-host"
+    permit = dataset_permit(bench, folder, Action.TRAIN, scored_by=scored_by)
+    assert scored_by in permit.decision.offering
+    with pytest.raises(PolicyDenied, match="the weights of anthropic-api"):
+        dataset_permit(bench, folder, Action.TRAIN, scored_by="anthropic-api")
 
 
 def test_leaving_them_out_twice_gives_the_same_digest(bench: Bench) -> None:

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
+from synth.formats import read_parquet
 from synth.reasoning import without_reasoning
+from synth.steps import filter_step, freeze_step
 from synth.teachers.openai import parse
 from synth.wire import Completion, Failure, Reply
 from tests.command import spiritsafe
 from tests.fake_teacher import FakeTeacher, raw
-from tests.synth.parts import asked, project, sampling
+from tests.synth.parts import ask, asked, bench_of, project, sampling
 
 SECRET = "first I weigh the odds"
 
@@ -121,6 +123,19 @@ def test_where_the_terms_list_it_and_the_project_asks_it_is_kept(tmp_path: Path)
         path = project(tmp_path, server.base_url, rows=3, teacher={"features": ["reasoning"]})
         spiritsafe("collect", path)
     assert asked(path, "SELECT DISTINCT reasoning FROM completion") == [(SECRET,)]
+
+
+def test_a_dataset_holds_it_only_where_it_was_decided_about(tmp_path: Path) -> None:
+    with FakeTeacher([raw(THOUGHTS["DeepSeek"])]) as server:
+        path = project(tmp_path, server.base_url, rows=3, teacher={"features": ["reasoning"]},
+                       dataset={"split": {"validation": 0.0, "test": 0.0}})  # fmt: skip
+        ask(path)
+    for features, kept in (('["reasoning"]', SECRET), ("[]", "")):
+        bench = bench_of(path, f"teacher.features={features}", "dataset.require=[]")
+        with bench.open() as ledger:
+            frozen = freeze_step(bench, ledger, filter_step(bench, ledger))["bot"]
+        rows = read_parquet(frozen.folder / "train.parquet")
+        assert {row["reasoning"] for row in rows} == {kept}
 
 
 def test_where_the_organisation_has_not_turned_it_on_it_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from torch.autograd.graph import saved_tensors_hooks
 
-from policy.errors import PolicyDenied
+from policy.errors import BadInput, PolicyDenied
 from policy.permit import Action, Permit
 from tests.train.parts import build_model, permit
 from train.config import Lora, Student, Training
@@ -54,6 +54,22 @@ def test_it_writes_nothing_and_needs_the_permit(
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(PolicyDenied):
         rehearse(dataset_dir, student, training, permit(Action.EVALUATE), cache_dir=tmp_path)
+
+
+def test_a_local_teacher_is_counted_and_a_hosted_one_refused(
+    dataset_dir: Path, student: Student, may_train: Permit, base_dir: Path, tmp_path: Path
+) -> None:
+    training = Training(
+        objective={"on_policy": 1.0},
+        teacher=str(base_dir),
+        teacher_offering="smollm2@self-host",
+        max_steps=2,
+    )
+    found = rehearse(dataset_dir, student, training, may_train, cache_dir=tmp_path)
+    assert found.needs.teacher == (base_dir / "model.safetensors").stat().st_size
+    hosted = training.model_copy(update={"teacher": "gpt-4.1"})
+    with pytest.raises(BadInput, match="no hosted chat API"):
+        rehearse(dataset_dir, student, hosted, may_train, cache_dir=tmp_path)
 
 
 def kept_by(model: Any, rows: int, length: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from tests.train.parts import build_model
 from train.config import Lora, Student, Training
 from train.devices import settle
 from train.run import Run, train
-from train.tuning import tune
+from train.students import find_base, untaught
+from train.tuning import merge, save_adapter, tune
 
 SHORT = Training(tune="lora", lora=Lora(rank=4), max_steps=4, batch_size=4, threads=1)
 
@@ -112,3 +114,26 @@ def test_bf16_on_a_cpu_is_had_by_asking_for_the_cpu() -> None:
     asked = Training(device="cpu", precision="bf16")
     assert settle(asked) == (False, True)
     assert settle(Training(device="cpu")) == (False, False)
+
+
+@pytest.mark.skipif(not find_spec("bitsandbytes"), reason="bitsandbytes is optional")
+def test_updates_learned_beside_four_bits_end_in_the_whole_weights(
+    base_dir: Path, tmp_path: Path
+) -> None:
+    """On a CPU, which `settle` refuses for its slowness; the way is the same."""
+    base = find_base(str(base_dir), tmp_path)
+    quantised = SHORT.model_copy(update={"tune": "qlora"})
+    model = tune(untaught(base, Student(), 0, four_bits=True)[0], quantised)
+    ids = torch.tensor([[5, 6, 7, 8]])
+    model(input_ids=ids, labels=ids).loss.backward()
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            weight.data.add_(0.05 if "lora_B" in name else 0.0)
+    save_adapter(model, tmp_path / "adapter", "base")
+    whole = merge(model, tmp_path / "adapter", lambda: untaught(base, Student(), 0)[0], quantised)
+    name = "model.layers.0.self_attn.q_proj"
+    layer = model.get_submodule(f"base_model.model.{name}")
+    update = layer.get_delta_weight("default")
+    start = load_file(base_dir / "model.safetensors")[f"{name}.weight"]
+    assert whole.get_submodule(name).weight.dtype == torch.float32
+    torch.testing.assert_close(whole.get_submodule(name).weight.data, start + update.data)

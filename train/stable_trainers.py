@@ -1,0 +1,177 @@
+"""TRL's two other stable trainers behind our checkpoints: DPOTrainer and DistillationTrainer.
+
+With train/trainer.py the only place that knows TRL; tests/train/test_stable_trainers.py is the
+contract at the pinned version. Tokens and masks are ours, as everywhere: TRL tokenises nothing.
+
+    trainer = PreferenceTrainer.of(model, tokenizer, pairs, training, plan, watch)
+    trainer.teach(newest(folder))
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from torch import Tensor
+from transformers import PrinterCallback
+from trl import (
+    DistillationConfig,
+    DistillationTrainer,
+    DPOConfig,
+    DPOTrainer,
+    create_reference_model,
+)
+
+from train import tuning
+from train.config import Training
+from train.data import Example
+from train.devices import Hardware
+from train.teaching import Teaching
+from train.trainer import Order, Watch, common_arguments
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long, where to and on what."""
+
+    steps: int
+    folder: Path
+    hardware: Hardware
+
+
+class PreferenceTrainer(Teaching, DPOTrainer):  # type: ignore[misc]
+    """Rafailov et al., 2023, "Direct Preference Optimization", arXiv:2305.18290."""
+
+    order: Order
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        tokenizer: Any,
+        examples: Sequence[Example],
+        training: Training,
+        plan: Plan,
+        watch: Watch,
+    ) -> PreferenceTrainer:
+        """A trainer over pairs; the reference is the base as it is before the first step."""
+        trainer = cls(
+            model=model,
+            # LoRA needs no copy: the reference is the same weights without the updates
+            ref_model=None if tuning.is_adapted(model) else create_reference_model(model),
+            args=DPOConfig(
+                beta=training.dpo_beta,
+                max_length=None,
+                **common_arguments(training, plan.steps, plan.folder, plan.hardware),
+            ),
+            processing_class=tokenizer,
+            train_dataset=Dataset.from_list([_pair(example) for example in examples]),
+            callbacks=[watch],
+        )
+        watch.trainer = trainer
+        trainer.remove_callback(PrinterCallback)
+        trainer.sums = Counter()
+        trainer.order = _order(examples, training, plan.steps)
+        return trainer
+
+    def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+        return dataset  # tokenised already, with the mask that every objective has
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Order:
+        return self.order
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """TRL's loss, a mean over pairs, added up for the progress."""
+        loss: Tensor = super().compute_loss(model, inputs, *args, **kwargs)
+        pairs = len(inputs["input_ids"]) // 2
+        self.add(float(loss.detach()) * pairs, pairs, int(inputs["attention_mask"].sum()))
+        return loss
+
+
+class OnPolicyTrainer(Teaching, DistillationTrainer):  # type: ignore[misc]
+    """The student writes, the teacher scores: reverse KL on the student's own text.
+
+    Agarwal et al., 2024, arXiv:2306.13649; Gu et al., 2024, "MiniLLM", arXiv:2306.08543.
+    """
+
+    order: Order
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        tokenizer: Any,
+        examples: Sequence[Example],
+        training: Training,
+        plan: Plan,
+        watch: Watch,
+        teacher: Any,
+    ) -> OnPolicyTrainer:
+        """A trainer over prompts; `teacher` is a model with the student's vocabulary."""
+        trainer = cls(
+            model=model,
+            teacher_model=teacher,
+            args=DistillationConfig(
+                beta=1.0,
+                temperature=training.kd_temperature,
+                max_completion_length=training.max_completion,
+                **common_arguments(training, plan.steps, plan.folder, plan.hardware),
+            ),
+            processing_class=tokenizer,
+            train_dataset=Dataset.from_list([_prompt(example) for example in examples]),
+            callbacks=[watch],
+        )
+        watch.trainer = trainer
+        trainer.remove_callback(PrinterCallback)
+        trainer.sums = Counter()
+        trainer.order = Repeated(_order(examples, training, plan.steps), training)
+        return trainer
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        return [list(map(int, prompt.split())) for prompt in prompts], None, {}
+
+    def _get_train_sampler(self, dataset: Any = None) -> Order:
+        return self.order
+
+    def _compute_loss(self, student: Any, inputs: Any, items: Any) -> Any:
+        """TRL's loss of one pass: a share of the mean over the step's tokens."""
+        loss, entropy, valid = super()._compute_loss(student, inputs, items)
+        whole = valid if items is None else items
+        read = int(inputs["prompt_mask"].sum() + inputs["completion_mask"].sum())
+        self.add(float(loss.detach()) * float(whole), int(valid), read)
+        return loss, entropy, valid
+
+
+class Repeated(Order):
+    """The rows of each step as often as it has forward passes: TRL writes all of a step's answers
+    at its first pass and takes the others from memory."""
+
+    def __init__(self, order: Order, training: Training) -> None:
+        size = training.batch_size * training.accumulate
+        steps = [order.rows[n : n + size] for n in range(0, len(order.rows), size)]
+        self.rows = [row for step in steps for _ in range(training.accumulate) for row in step]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.rows)
+
+
+def _order(examples: Sequence[Example], training: Training, steps: int) -> Order:
+    lengths = [len(example.input_ids) for example in examples]
+    return Order(lengths, steps, training.batch_size * training.accumulate, training.seed)
+
+
+def _pair(example: Example) -> dict[str, list[int]]:
+    return {
+        "prompt_ids": example.input_ids[: example.prompt_length],
+        "chosen_ids": example.completion,
+        "rejected_ids": example.rejected,
+    }
+
+
+def _prompt(example: Example) -> dict[str, str]:
+    """As words, since TRL takes a prompt for text: it must not tokenise it in its own way."""
+    return {"prompt": " ".join(map(str, example.input_ids[: example.prompt_length]))}

@@ -1,0 +1,42 @@
+"""What all our trainers do alike: go on from a checkpoint, add up each step, and tell nobody.
+
+    class StudentTrainer(Teaching, SFTTrainer): ...
+
+It stands before a TRL trainer, with train.saving beneath it; the trainers' tests are the contract.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from train.saving import Saving
+
+
+class Teaching(Saving):
+    """A run from its newest checkpoint to its last step, with the sums of a step to show."""
+
+    sums: Counter[str]
+    rate: float = 0.0
+    sealed: Path | None = None
+
+    def teach(self, start: Path | None) -> None:
+        """Train to the last step, from `start` where there is a checkpoint."""
+        self.sealed = start
+        self.train(resume_from_checkpoint=str(start) if start else None)
+
+    def add(self, loss: float, trained: int, tokens: int, **more: Any) -> None:
+        """Sums of this optimiser step, for whoever draws the progress."""
+        self.rate = float(self.optimizer.param_groups[0]["lr"])  # before the schedule moves on
+        sums: dict[str, Any] = {"loss": loss, "trained_tokens": trained, "tokens": tokens, **more}
+        self.sums.update(sums)
+
+    def take_sums(self) -> Counter[str]:
+        """What was summed since the last call."""
+        taken = Counter[str](self.sums)
+        self.sums.clear()
+        return taken
+
+    def _send_telemetry(self) -> None:
+        """TRL reports the trainer and the machine to its makers; we send nothing to anyone."""
