@@ -19,6 +19,7 @@ from pathlib import Path
 
 from policy.digest import PREFIX, canonical, commit
 from policy.errors import BadInput
+from policy.files import write_whole
 from synth.bench import Bench
 from synth.checkpoints import checkpoint
 from synth.crash import Passing, Point, pass_by
@@ -78,10 +79,7 @@ def erase(
 
 def begin(home: Path, passing: Passing) -> None:
     """From here on an erasure is unfinished, until the last byte is gone."""
-    with (home / MARK).open("w", encoding="utf-8") as file:
-        file.write("An erasure was begun; `spiritsafe erase --finish` ends it.\n")
-        file.flush()
-        os.fsync(file.fileno())
+    write_whole(home / MARK, b"An erasure was begun; `spiritsafe erase --finish` ends it.\n")
     passing(Point.AFTER_MARK)
 
 
