@@ -27,7 +27,7 @@ from synth.database import rewrite
 from synth.ledger import Ledger
 from synth.notices import ERASE, ERASED, MARK, NoticeRow, account
 from synth.reach import Target, attempts_of, plan_takedown
-from synth.search import fields_holding, holds
+from synth.search import fields_holding, files_holding, holds
 from synth.takedown import WITHDRAWN, Effect, notices, states_at, states_of, write_states
 
 DERIVED = ("report.html", "report.json", "evaluations")
@@ -64,6 +64,7 @@ def erase(
         known = _erased_before(ledger, attempts)
         if not attempts and not unfinished:
             raise BadInput(f"no request holds {target.words}", fix="`spiritsafe show` lists rows")
+        _refuse_pending(ledger, attempts)
         effects = plan_takedown(ledger, home, target)
         if datasets:
             effects = [_withdrawn(one) for one in effects]
@@ -75,6 +76,21 @@ def erase(
     finish_outside(project.ledger, home, passing)
     left = _left(bench, target, effects)
     return Erased(tuple(attempts), tuple(effects), left)
+
+
+def _refuse_pending(ledger: Ledger, attempts: Sequence[str]) -> None:
+    """What a provider still works on would come back after its erasure."""
+    ((waiting,),) = ledger.rows(
+        "SELECT count(*) FROM pending WHERE attempt IN (SELECT unnest(?::VARCHAR[]))",
+        [list(attempts)],
+    )
+    if waiting:
+        raise BadInput(
+            f"{waiting} of these requests are in a batch at the provider, which has their text too",
+            where="ledger.duckdb",
+            fix="end it first: `spiritsafe batch cancel`, or `spiritsafe collect`; nothing was"
+            " erased",
+        )
 
 
 def begin(home: Path, passing: Passing) -> None:
@@ -183,9 +199,13 @@ def _left(bench: Bench, target: Target, effects: Sequence[Effect]) -> tuple[str,
     ]
     source = bench.project.folder / bench.project.sections.prompts.file
     text = source.read_text(encoding="utf-8", errors="replace") if source.is_file() else ""
-    if any(
-        holds(text, one) for one in [target.subject, *(f'"{row}"' for row in target.rows)] if one
-    ):
+    wanted = [one for one in [target.subject, *(f'"{row}"' for row in target.rows)] if one]
+    found += [
+        f"{name} repeats it, and its run is sealed with it: evaluate that run again without the"
+        " row, or delete it"
+        for name in files_holding(bench.project.home, wanted)
+    ]
+    if any(holds(text, one) for one in wanted):
         found.append(f"{source.name} is yours: take it out there, or the file keeps it")
     if target.subject:
         with bench.open() as ledger:
