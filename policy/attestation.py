@@ -65,16 +65,18 @@ def sign_statement(said: Mapping[str, Any], key: SigningKey, name: str) -> str:
 
 
 def open_envelope(text: str, public: str) -> dict[str, Any]:
-    """The statement that this key signed. Raises VerificationFailed for anything else."""
-    key = parse_public_key(public)
+    """The statement that this key signed, or one of these, a line each. Raises VerificationFailed
+    for anything else."""
+    keys = [parse_public_key(line) for line in public.split()] or [parse_public_key(public)]
+    name = keys[0].name
     try:
         envelope = json.loads(text)
         kind, payload = str(envelope["payloadType"]), _decoded(envelope["payload"])
         signatures = [(str(one.get("keyid", "")), one["sig"]) for one in envelope["signatures"]]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise VerificationFailed("this is no DSSE envelope", where=key.name) from error
-    if not any(_holds(key, pae(kind, payload), *one) for one in signatures):
-        raise VerificationFailed("no signature holds", where=f"key {key.name}")
+        raise VerificationFailed("this is no DSSE envelope", where=name) from error
+    if not any(_holds(key, pae(kind, payload), *one) for one in signatures for key in keys):
+        raise VerificationFailed("no signature holds", where=f"key {name}")
     return _payload(kind, payload)
 
 

@@ -134,6 +134,18 @@ def verify_note(note: str, name: str, public: str) -> str:
     raise VerificationFailed(f"the note has no signature by {public.split('+')[0]}", where=name)
 
 
+def verify_note_by(note: str, public: str) -> str:
+    """The text of a note that one of these keys signed; one line each, the newest last, as a log
+    whose key was changed has them. Raises VerificationFailed."""
+    refused = VerificationFailed("there is no key to verify it by")
+    for line in reversed(public.split()):
+        try:
+            return verify_note(note, parse_public_key(line).name, line)
+        except VerificationFailed as error:
+            refused = error
+    raise refused
+
+
 def parse_public_key(public: str) -> PublicKey:
     """Read a public key line, and check that its id is its own."""
     try:

@@ -9,16 +9,15 @@ when it was made, so the same inputs give the same digest on any day and any mac
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from policy.digest import PREFIX, digest, file_digest
 from policy.errors import BadInput
+from policy.files import write_whole
 
 MANIFEST = "manifest.json"
-PARTIAL = ".manifest.json.partial"
 UNCOVERED = ("digest", "created", "checkpoint")
 
 
@@ -47,9 +46,7 @@ def write_manifest(folder: Path, data: Mapping[str, Any]) -> dict[str, Any]:
     complete = {**data, "digest": manifest_digest(data)}
     text = json.dumps(complete, indent=2, ensure_ascii=False, sort_keys=False) + "\n"
     try:
-        _write_whole(folder / PARTIAL, text.encode("utf-8"))
-        os.replace(folder / PARTIAL, folder / MANIFEST)
-        sync_folder(folder)
+        write_whole(folder / MANIFEST, text.encode("utf-8"))
     except OSError as error:
         raise BadInput(
             f"the manifest cannot be written ({error.strerror})", where=str(folder)
@@ -114,21 +111,3 @@ def _names(folder: Path) -> Iterator[str]:
     for path in sorted(folder.rglob("*")):
         if (path.is_file() or path.is_symlink()) and path != folder / MANIFEST:
             yield path.relative_to(folder).as_posix()
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Durable before it gets its name. A partial one left by a kill is written over."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in it durable: a synced file that nobody finds is lost."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

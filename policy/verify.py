@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from policy.digest import commit
 from policy.errors import SpiritSafeError
-from policy.keys import parse_public_key, verify_note
+from policy.keys import parse_public_key, verify_note, verify_note_by
 from policy.log import (
     Checkpoint,
     Frontier,
@@ -221,14 +221,44 @@ def _verify_folder(folder: Path, kind: str) -> list[Finding]:
 def _read_checkpoints(
     notes: Iterable[str], public_key: str, findings: list[Finding]
 ) -> list[Checkpoint]:
-    """The checkpoints whose signature holds; the others become findings."""
-    name, signed = parse_public_key(public_key).name, []
+    """The checkpoints that a key signed while it had the right to; the others become findings."""
+    keys, signed = public_key.split(), list[tuple[Checkpoint, list[int]]]()
+    parse_public_key(keys[0] if keys else public_key)
     for number, note in enumerate(notes, start=1):
         try:
-            signed.append(parse_checkpoint(verify_note(note, name, public_key)))
+            checkpoint = parse_checkpoint(verify_note_by(note, public_key))
         except SpiritSafeError as error:
             findings.append(Finding(f"checkpoint {number}", error.message))
-    return signed
+            continue
+        signed.append((checkpoint, [at for at, key in enumerate(keys) if _signs(note, key)]))
+    begins, ends = _spans(len(keys), signed, findings)
+    for checkpoint, signers in signed:
+        size = checkpoint.size
+        if not any(begins[at] <= size <= ends[at] for at in signers):
+            problem = "is signed by a key that had been handed over, or was not in use yet"
+            findings.append(Finding(f"checkpoint of size {size}", problem))
+    return [checkpoint for checkpoint, _ in signed]
+
+
+def _signs(note: str, key: str) -> bool:
+    try:
+        return bool(verify_note(note, parse_public_key(key).name, key))
+    except SpiritSafeError:
+        return False
+
+
+def _spans(
+    keys: int, signed: list[tuple[Checkpoint, list[int]]], findings: list[Finding]
+) -> tuple[list[float], list[float]]:
+    """The sizes from and to which each key signs: a checkpoint signed by two hands over."""
+    begins, ends = [0.0] * keys, [math.inf] * keys
+    for at in range(1, keys):
+        both = [one.size for one, signers in signed if {at - 1, at} <= set(signers)]
+        if not both:
+            problem = "no checkpoint is signed by it and by the key before it"
+            findings.append(Finding(f"key {at + 1} of the log", problem))
+        begins[at] = ends[at - 1] = min(both, default=math.inf)
+    return begins, ends
 
 
 def _check_row(row: LogRow, expected: int) -> list[Finding]:
@@ -304,8 +334,7 @@ def check_consistency(proof: Mapping[str, Any], public_key: str) -> list[Finding
 
 
 def _signed(note: str, public_key: str) -> Checkpoint:
-    name = parse_public_key(public_key).name
-    return parse_checkpoint(verify_note(note, name, public_key))
+    return parse_checkpoint(verify_note_by(note, public_key))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,7 +9,7 @@ and did not is one. The mathematics is policy/verify.py, which imports none of t
 from collections.abc import Iterator
 from pathlib import Path
 
-from policy.digest import file_digest
+from policy.digest import file_digest, sha256
 from policy.errors import SpiritSafeError
 from policy.keys import parse_public_key
 from policy.manifest import MANIFEST, read_manifest
@@ -24,7 +24,7 @@ from synth.breaker import CLEARANCE, FOLDER, KEY
 from synth.checkpoints import missing_notes, notes, public_key
 from synth.crew import Crew
 from synth.ledger import Ledger
-from synth.notices import MARK
+from synth.notices import KEY_CHANGE, MARK
 from synth.takedown import FILE, WITHDRAWN, states_at, states_of
 
 _PLACES = {"manifest": "datasets", "train": "runs", "publish": "published"}
@@ -62,7 +62,8 @@ def _verify_ledger(ledger: Ledger, home: Path) -> list[Finding]:
         if public:
             try:
                 found += verify_tree(_hashes(ledger), signed, public, edges(ledger))
-                found += _named_as(ledger, parse_public_key(public).name)
+                found += _named_as(ledger, parse_public_key(public.split()[0]).name)
+                found += _handed_over(ledger, public.split())
             except SpiritSafeError as error:
                 found.append(Finding("keys/log.pub", error.message))
         found += crew.findings()
@@ -80,6 +81,15 @@ def edges(ledger: Ledger) -> Iterator[Edge]:
         "SELECT first, size, root, frontier FROM batch ORDER BY size"
     ):
         yield Edge(first, size, bytes(root), bytes(frontier))
+
+
+def _handed_over(ledger: Ledger, keys: list[str]) -> Iterator[Finding]:
+    """Every key but the first is announced by an entry of the log."""
+    rows = ledger.rows("SELECT digest FROM notice WHERE kind = ?", [KEY_CHANGE])
+    told = {digest for (digest,) in rows}
+    for number, line in enumerate(keys[1:], 2):
+        if sha256(line.encode()) not in told:
+            yield Finding(f"key {number} of the log", "is in no entry of it")
 
 
 def _named_as(ledger: Ledger, signer: str) -> list[Finding]:

@@ -39,7 +39,8 @@ class Questions(click.Group):
 
 
 def words_option(metavar: str) -> Callable[[_F], _F]:
-    """[PROJECT] and what is asked about: a first word that ends in .toml is the project."""
+    """[PROJECT] and what is asked about: a first word that ends in .toml, or a folder with
+    a project.toml, is the project."""
 
     def decorate(function: _F) -> _F:
         function = click.option(
@@ -58,7 +59,8 @@ def bench_and_words(
     from synth.cli import bench_of
 
     rest = list(words)
-    project = Path(rest.pop(0)) if rest and rest[0].endswith(".toml") else Path("project.toml")
+    named = rest and (rest[0].endswith(".toml") or (Path(rest[0]) / "project.toml").is_file())
+    project = Path(rest.pop(0)) if named else Path("project.toml")
     if not least <= len(rest) <= max(least, most):
         wanted = f"{least}" if least >= most else f"{least} to {most}"
         raise click.UsageError(f"{len(rest)} words after the project, wanted {wanted}")

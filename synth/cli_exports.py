@@ -166,58 +166,35 @@ def slsa(
     _put(provenance(source, signing, name), out, replace)
 
 
-@export.command()
-@of_project
-@_run
-@_out
-def cyclonedx(
-    project: Path,
-    overrides: tuple[str, ...],
-    run_name: str,
-    published: str,
-    out: Path | None,
-    replace: bool,
-) -> None:
-    """CycloneDX 1.6: the bill of materials of a student, with its model card."""
-    from synth.exports import cyclonedx as render
-
-    _put(render(_student(bench_of(project, overrides), run_name, published)), out, replace)
+_OF_STUDENTS = {
+    "cyclonedx": "CycloneDX 1.6: the bill of materials of a student, with its model card.",
+    "art53": "A draft of the public summary that Article 53(1)(d) of the EU AI Act asks for.",
+    "ab2013": "A draft of the twelve disclosures of California's AB 2013.",
+}
+"""Commands that differ in what they write about a student: the function of that name renders it."""
 
 
-@export.command()
-@of_project
-@_run
-@_out
-def art53(
-    project: Path,
-    overrides: tuple[str, ...],
-    run_name: str,
-    published: str,
-    out: Path | None,
-    replace: bool,
-) -> None:
-    """A draft of the public summary that Article 53(1)(d) of the EU AI Act asks for."""
-    from synth.exports import art53 as render
+def _of_student(name: str, words: str) -> None:
+    @export.command(name=name, help=words)
+    @of_project
+    @_run
+    @_out
+    def command(
+        project: Path,
+        overrides: tuple[str, ...],
+        run_name: str,
+        published: str,
+        out: Path | None,
+        replace: bool,
+    ) -> None:
+        from synth import exports
 
-    _put(render(_student(bench_of(project, overrides), run_name, published)), out, replace)
+        render = getattr(exports, name)
+        _put(render(_student(bench_of(project, overrides), run_name, published)), out, replace)
 
 
-@export.command()
-@of_project
-@_run
-@_out
-def ab2013(
-    project: Path,
-    overrides: tuple[str, ...],
-    run_name: str,
-    published: str,
-    out: Path | None,
-    replace: bool,
-) -> None:
-    """A draft of the twelve disclosures of California's AB 2013."""
-    from synth.exports import ab2013 as render
-
-    _put(render(_student(bench_of(project, overrides), run_name, published)), out, replace)
+for _name, _words in _OF_STUDENTS.items():
+    _of_student(_name, _words)
 
 
 @export.command()
@@ -256,6 +233,7 @@ def _student(bench: "Bench", run_name: str, published: str) -> "Source":
 def _put(text: str, out: Path | None, replace: bool) -> None:
     """To standard output, or whole into a file that is not there yet."""
     from policy.errors import BadInput
+    from policy.files import write_whole
 
     if out is None:
         click.echo(text, nl=False)
@@ -263,13 +241,9 @@ def _put(text: str, out: Path | None, replace: bool) -> None:
     there = out.exists()
     if there and not replace:
         raise BadInput("is there already", where=str(out), fix="--replace writes over it")
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(out)
+        write_whole(out, text.encode())
     except OSError as error:
         raise BadInput(f"cannot be written ({error.strerror})", where=str(out)) from error
-    finally:
-        partial.unlink(missing_ok=True)
     click.echo(f"{out} is {'replaced' if there else 'written'}", err=True)

@@ -202,7 +202,8 @@ def make(path: Path, name: str) -> None:
 @keys.command(name="show")
 @words_option("")
 def show_key(words: tuple[str, ...], overrides: tuple[str, ...]) -> None:
-    """The public key line of a project's log; made if there is none yet."""
+    """The public key line of a project's log, made if there is none yet; after a change of the key
+    one line each, the newest last."""
     from synth.checkpoints import checkpoint, public_key
 
     bench, _ = bench_and_words(words, overrides)
@@ -213,6 +214,22 @@ def show_key(words: tuple[str, ...], overrides: tuple[str, ...]) -> None:
     click.echo(public_key(home))
 
 
+@keys.command(name="rotate")
+@words_option("")
+@click.option("--by", required=True, help="The person who answers for it.")
+@click.option("--because", required=True, help="Why: routine, or the old key may be known.")
+def rotate_key(words: tuple[str, ...], overrides: tuple[str, ...], by: str, because: str) -> None:
+    """A new key signs the log from here on; the old one signs the hand-over and is deleted."""
+    from synth.checkpoints import rotate
+
+    bench, _ = bench_and_words(words, overrides)
+    with bench.open() as ledger:
+        line = rotate(ledger, bench.project.home, by, because)
+        size = ledger.size
+    click.echo(line)
+    click.echo(f"signs from entry {size} on; give auditors this line and a checkpoint", err=True)
+
+
 @keys.command()
 @click.argument("note", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--key", required=True, type=click.Path(path_type=Path, exists=True))
@@ -221,11 +238,11 @@ def show_key(words: tuple[str, ...], overrides: tuple[str, ...]) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="Default: NOTE with .cosigned.")
 def cosign(note: Path, key: Path, name: str, log_key: str, out: Path | None) -> None:
     """Add a second person's signature to a checkpoint; keep the file where the log cannot reach."""
-    from policy.keys import cosign_note, load_key, parse_public_key, verify_note
+    from policy.keys import cosign_note, load_key, verify_note_by
 
     text = note.read_text(encoding="utf-8")
     if log_key:
-        verify_note(text, parse_public_key(log_key).name, log_key)
+        verify_note_by(text, log_key)
     target = out or note.with_suffix(".cosigned")
     target.write_text(cosign_note(text, name, load_key(key)), encoding="utf-8")
     click.echo(f"{target} carries the signature of {name}")

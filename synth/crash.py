@@ -38,6 +38,8 @@ class Point(StrEnum):
     """The journal is empty."""
     BEFORE_NOTE = "before_note"
     """The signed checkpoint is written beside its name."""
+    NOTE_KEPT = "note_kept"
+    """The ledger remembers a checkpoint whose file has no name yet."""
     AFTER_NOTE = "after_note"
     """The signed checkpoint has its name."""
     BEFORE_CLOSE = "before_close"

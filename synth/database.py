@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 
 from policy.errors import BadInput, LedgerBroken, SpiritSafeError
-from policy.manifest import sync_folder
+from policy.files import sync_folder
 from synth.crash import Passing, Point, pass_by
 
 HARDENED = """

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from policy.digest import PREFIX, canonical, commit
 from policy.errors import BadInput
+from policy.files import write_whole
 from synth.bench import Bench
 from synth.checkpoints import checkpoint
 from synth.crash import Passing, Point, pass_by
@@ -26,7 +27,7 @@ from synth.database import rewrite
 from synth.ledger import Ledger
 from synth.notices import ERASE, ERASED, MARK, NoticeRow, account
 from synth.reach import Target, attempts_of, plan_takedown
-from synth.search import fields_holding, holds
+from synth.search import fields_holding, files_holding, holds
 from synth.takedown import WITHDRAWN, Effect, notices, states_at, states_of, write_states
 
 DERIVED = ("report.html", "report.json", "evaluations")
@@ -63,6 +64,7 @@ def erase(
         known = _erased_before(ledger, attempts)
         if not attempts and not unfinished:
             raise BadInput(f"no request holds {target.words}", fix="`spiritsafe show` lists rows")
+        _refuse_pending(ledger, attempts)
         effects = plan_takedown(ledger, home, target)
         if datasets:
             effects = [_withdrawn(one) for one in effects]
@@ -76,12 +78,24 @@ def erase(
     return Erased(tuple(attempts), tuple(effects), left)
 
 
+def _refuse_pending(ledger: Ledger, attempts: Sequence[str]) -> None:
+    """What a provider still works on would come back after its erasure."""
+    ((waiting,),) = ledger.rows(
+        "SELECT count(*) FROM pending WHERE attempt IN (SELECT unnest(?::VARCHAR[]))",
+        [list(attempts)],
+    )
+    if waiting:
+        raise BadInput(
+            f"{waiting} of these requests are in a batch at the provider, which has their text too",
+            where="ledger.duckdb",
+            fix="end it first: `spiritsafe batch cancel`, or `spiritsafe collect`; nothing was"
+            " erased",
+        )
+
+
 def begin(home: Path, passing: Passing) -> None:
     """From here on an erasure is unfinished, until the last byte is gone."""
-    with (home / MARK).open("w", encoding="utf-8") as file:
-        file.write("An erasure was begun; `spiritsafe erase --finish` ends it.\n")
-        file.flush()
-        os.fsync(file.fileno())
+    write_whole(home / MARK, b"An erasure was begun; `spiritsafe erase --finish` ends it.\n")
     passing(Point.AFTER_MARK)
 
 
@@ -185,9 +199,13 @@ def _left(bench: Bench, target: Target, effects: Sequence[Effect]) -> tuple[str,
     ]
     source = bench.project.folder / bench.project.sections.prompts.file
     text = source.read_text(encoding="utf-8", errors="replace") if source.is_file() else ""
-    if any(
-        holds(text, one) for one in [target.subject, *(f'"{row}"' for row in target.rows)] if one
-    ):
+    wanted = [one for one in [target.subject, *(f'"{row}"' for row in target.rows)] if one]
+    found += [
+        f"{name} repeats it, and its run is sealed with it: evaluate that run again without the"
+        " row, or delete it"
+        for name in files_holding(bench.project.home, wanted)
+    ]
+    if any(holds(text, one) for one in wanted):
         found.append(f"{source.name} is yours: take it out there, or the file keeps it")
     if target.subject:
         with bench.open() as ledger:

@@ -23,12 +23,12 @@ from typing import Any
 
 from policy.digest import canonical, digest, file_digest
 from policy.errors import BadInput
+from policy.files import sync_folder
 from policy.manifest import (
     MANIFEST,
     describe_files,
     manifest_digest,
     read_manifest,
-    sync_folder,
     write_manifest,
 )
 from policy.permit import Action, Permit

@@ -25,8 +25,8 @@ import duckdb
 import zstandard
 
 from policy.errors import BadInput, LedgerBroken, SpiritSafeError
+from policy.files import sync_folder
 from policy.log import Frontier, leaf_body, leaf_hash
-from policy.manifest import sync_folder
 from synth.crash import Passing, Point, pass_by
 from synth.database import DAMAGE, beside, connect, damaged, write_error
 from synth.head import Head, check_root, check_size, head_path, read_head

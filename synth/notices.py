@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-TAKEDOWN, ERASE, POLICY = "takedown", "erase", "policy_change"
+TAKEDOWN, ERASE, POLICY, KEY_CHANGE = "takedown", "erase", "policy_change", "key_change"
 MARK = "ledger.erasing"
 """A file beside the ledger while an erasure is unfinished."""
 ERASED = (
@@ -27,7 +27,7 @@ class NoticeRow:
 
     kind: ClassVar[str] = "notice"
     of: str
-    """takedown, erase or policy_change."""
+    """takedown, erase, policy_change or key_change."""
     what: str
     """offering, row, dataset, run, published, subject or a file of the policy."""
     name: str

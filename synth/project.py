@@ -97,7 +97,9 @@ class Project:
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Project:
-    """Read a project file. Raises BadInput naming file, key, value and what to do."""
+    """Read a project file, or that of a folder. Raises BadInput naming file, key, value and what to
+    do."""
+    path = path / "project.toml" if path.is_dir() else path
     data = load_toml(path)
     for text in overrides:
         _override(data, text)

@@ -11,7 +11,7 @@ from typing import Any
 
 from policy.decide import join
 from policy.errors import BadInput, SpiritSafeError
-from policy.keys import parse_public_key, verify_note
+from policy.keys import verify_note_by
 from policy.log import (
     Checkpoint,
     Frontier,
@@ -73,8 +73,8 @@ def _note(home: Path, path: Path | None) -> tuple[str, Checkpoint]:
         path = max((home / NOTES).glob("*.note"), default=None)
     if path is None:
         raise BadInput("no checkpoint was written yet", where=str(home / NOTES))
-    note, key = path.read_text(encoding="utf-8", errors="replace"), public_key(home)
-    return note, parse_checkpoint(verify_note(note, parse_public_key(key).name, key))
+    note = path.read_text(encoding="utf-8", errors="replace")
+    return note, parse_checkpoint(verify_note_by(note, public_key(home)))
 
 
 def prove_row(

@@ -9,6 +9,7 @@ indexed, so the answer does not depend on what somebody thought of indexing.
 import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 import zstandard
@@ -106,6 +107,20 @@ FIELDS = {
     "notice": ("because", "said_by"),
 }
 """Fields that leaves are made of: they cannot go without the entry."""
+
+
+REPEATS = ("runs/*/*.json*", "runs/*/*.md", "published/*/*.json*", "published/*/*.md")
+"""Files of students that may repeat an answer: evaluations, cards, examples in them."""
+
+
+def files_holding(home: Path, texts: Sequence[str]) -> list[str]:
+    """Files of runs and of what was published that hold one of the texts, by their paths."""
+    return [
+        str(path.relative_to(home))
+        for pattern in REPEATS
+        for path in sorted(home.glob(pattern))
+        if any(holds(path.read_text(encoding="utf-8", errors="replace"), one) for one in texts)
+    ]
 
 
 def fields_holding(ledger: Ledger, text: str) -> list[str]:

@@ -14,13 +14,13 @@ project whose teacher is one of these students, knows them. The log is what coun
 """
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from policy.digest import canonical
 from policy.errors import BadInput, PolicyDenied, SpiritSafeError
+from policy.files import write_whole
 from policy.manifest import read_manifest
 from synth.ledger import Ledger
 from synth.notices import TAKEDOWN, NoticeRow, account
@@ -151,9 +151,5 @@ def write_states(home: Path, states: States) -> None:
         {"what": what, "name": name, "digest": digest, "state": state}
         for (what, name, digest), state in sorted(states.known.items())
     ]
-    partial = home / f".{FILE}.partial"
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(json.dumps({"states": listed}, indent=1, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(home / FILE)
+    text = json.dumps({"states": listed}, indent=1, ensure_ascii=False) + "\n"
+    write_whole(home / FILE, text.encode())

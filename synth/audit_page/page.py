@@ -8,7 +8,6 @@ script, named by hash, and no connection, picture or frame at all.
 """
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from policy.errors import BadInput
+from policy.files import write_whole
 from synth.audit_page.account import Account, Day, Decided
 from synth.audit_page.pieces import FIELDS, seen
 from synth.pricing import dollars
@@ -60,13 +60,9 @@ def html(account: Account, today: str) -> str:
 
 def write(path: Path, page: str) -> None:
     """Whole or not at all, for its owner alone: it holds answers. Raises BadInput."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(page.encode("utf-8", "replace"))
-        partial.replace(path)
+        write_whole(path, page.encode("utf-8", "replace"))
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise BadInput(f"cannot be written ({error.strerror})", where=str(path)) from error
 
 

@@ -12,6 +12,13 @@ from policy.terms import Register, Terms
 from policy.use import Use
 from synth.ledger import Ledger
 
+_COLLECTED = (
+    "SELECT seq, offering, terms_pin, decision, at_ms, class, committed_nano, prompt_id, sample"
+    " FROM state UNION ALL SELECT seq, offering, terms_pin, decision, collected_ms, 'imported', 0,"
+    " prompt_id, 0 FROM imported"
+)
+"""What was asked for, and what was brought in: that was not sent by us."""
+
 
 def rows_by_terms(ledger: Ledger, register: Register, today: date) -> list[dict[str, Any]]:
     """Which rows were collected under which pin of which terms, the oldest first. `state` says what
@@ -19,10 +26,11 @@ def rows_by_terms(ledger: Ledger, register: Register, today: date) -> list[dict[
     entries = {entry.pin: entry for entry in register.all()}
     found = []
     for offering, pin, first, last, sent, answers, nano, rows in ledger.rows(
-        "SELECT offering, terms_pin, min(at_ms), max(at_ms), count(*),"
-        " count(*) FILTER (class = 'ok'), sum(committed_nano)::BIGINT,"
-        " list(prompt_id || '#' || sample ORDER BY prompt_id, sample) FILTER (class = 'ok')"
-        " FROM state GROUP BY ALL ORDER BY min(seq)"
+        "SELECT offering, terms_pin, min(at_ms), max(at_ms), count(*) FILTER (class <> 'imported'),"  # noqa: S608
+        " count(*) FILTER (class IN ('ok', 'imported')), sum(committed_nano)::BIGINT,"
+        " list(prompt_id || '#' || sample ORDER BY prompt_id, sample)"
+        f" FILTER (class IN ('ok', 'imported')) FROM ({_COLLECTED})"
+        " GROUP BY ALL ORDER BY min(seq)"
     ):
         known = [entries[one] for one in pin.split(", ") if one in entries]
         now = decide_offering(Use(), register, offering, today).terms_pin
@@ -40,8 +48,8 @@ def rows_by_terms(ledger: Ledger, register: Register, today: date) -> list[dict[
                 "decisions": [
                     digest
                     for (digest,) in ledger.rows(
-                        "SELECT DISTINCT decision FROM attempt WHERE offering = ? AND terms_pin = ?"
-                        " ORDER BY decision",
+                        f"SELECT DISTINCT decision FROM ({_COLLECTED})"  # noqa: S608
+                        " WHERE offering = ? AND terms_pin = ? ORDER BY decision",
                         [offering, pin],
                     )
                 ],

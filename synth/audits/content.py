@@ -15,7 +15,7 @@ from synth.formats import read_columns
 from synth.ledger import Ledger
 from synth.notices import ERASE, ERASED
 from synth.reach import PLACES, SPLITS, dataset_rows
-from synth.search import attempts_holding, fields_holding, holds
+from synth.search import attempts_holding, fields_holding, files_holding, holds
 from synth.takedown import states_of
 
 _LATEST = """
@@ -112,6 +112,8 @@ def _still_there(bench: Bench, ledger: Ledger, subject: str) -> Iterator[dict[st
             digest = str(read_manifest(folder)["digest"])
             why = f"{count} rows; frozen before, {gone.state('dataset', folder.name, digest)}"
             yield _line("dataset", folder.name, "FOUND", why=why)
+    for name in files_holding(project.home, [subject]):
+        yield _line("file", name, "FOUND")
     for path in (*project.home.glob("report.*"), project.folder / project.sections.prompts.file):
         if path.is_file() and holds(path.read_text(encoding="utf-8", errors="replace"), subject):
             yield _line("file", path.name, "FOUND")

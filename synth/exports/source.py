@@ -117,7 +117,6 @@ def dataset_source(bench: Bench, name: str = "") -> Source:
     folder = bench.project.datasets / (name or bench.project.name)
     _refuse(verify_dataset(_there(folder)))
     manifest = read_manifest(folder)
-    _clean(bench, folder)
     receipt = _receipt(bench, folder, "manifest")
     return Source(folder, manifest, folder, manifest, _duties(bench, manifest), receipt)
 
@@ -131,19 +130,9 @@ def run_source(bench: Bench, name: str = "", *, published: bool = False) -> Sour
     learned_from = bench.project.datasets / str(manifest["dataset"]["name"])
     _refuse(verify_dataset(learned_from))
     _refuse(verify_run(folder, bench.project.datasets))
-    _clean(bench, folder)
     receipt = _receipt(bench, folder, "publish" if published else "train")
     dataset = read_manifest(learned_from)
     return Source(folder, manifest, learned_from, dataset, _duties(bench, manifest), receipt)
-
-
-def _clean(bench: Bench, folder: Path) -> None:
-    """Refuse what a takedown reached. Without a ledger, by the states written beside it."""
-    states = states_at(bench.project.home)
-    if bench.project.ledger.exists():
-        with bench.open() as ledger:
-            states = states_of(ledger)
-    refuse_unclean(states, folder, "export")
 
 
 def time_of(milliseconds: int) -> str:
@@ -172,11 +161,14 @@ def _refuse(found: list[Finding]) -> None:
 
 
 def _receipt(bench: Bench, folder: Path, of: str) -> Receipt | None:
-    """What the log says of these very bytes. A manifest that was written anew is caught here."""
+    """What the log says of these very bytes. A manifest that was written anew is caught here, and
+    what a takedown reached is refused; without a ledger, by the states written beside it."""
     if not bench.project.ledger.exists():
+        refuse_unclean(states_at(bench.project.home), folder, "export")
         return None
     digest, file = read_manifest(folder)["digest"], file_digest(folder / MANIFEST)
     with bench.open() as ledger:
+        refuse_unclean(states_of(ledger), folder, "export")
         found = ledger.rows(
             "SELECT seq, at_ms FROM receipt WHERE kind = ? AND digest = ? AND file = ?"
             " ORDER BY seq LIMIT 1",

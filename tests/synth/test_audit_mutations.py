@@ -1,12 +1,16 @@
-"""Five hundred changes at random, of any row and any file: `verify` names every one.
+"""Six hundred changes at random, of any row and any file: `verify` names every one, and what it is.
 
 A change of the ledger is made as somebody would who knows DuckDB, in a copy of its file; a change
 of a file by flipping, cutting, deleting, adding or exchanging. Seeded, so that a miss is repeated.
 """
 
+import json
 import random
+import re
 import shutil
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -17,19 +21,24 @@ from policy.manifest import describe_files, read_manifest, write_manifest
 from synth.audit import findings
 from synth.checkpoints import checkpoint
 from synth.freeze import log_receipt
+from synth.imports.step import Declared, import_step
+from synth.jobs import JobRow, JobState
 from synth.steps import filter_step, freeze_step
 from tests import fake_teacher as fake
 from tests.command import spiritsafe
 from tests.fake_teacher import FakeTeacher
-from tests.synth.parts import PRICED, ask, bench_of, opened, project
+from tests.synth.parts import MODEL, OFFERING, PRICED, ask, bench_of, opened, project
 
-CHANGES, SEED = 520, 20261124
-TABLES = ("leaf", "decision", "request", "attempt", "outcome", "completion", "raw", "verdict",
-          "receipt", "notice", "signed")  # fmt: skip
+CHANGES, SEED = 620, 20261124
+TABLES = ("meta", "leaf", "batch", "decision", "request", "attempt", "outcome", "completion", "raw",
+          "verdict", "receipt", "job", "notice", "signed", "imported")  # fmt: skip
 NEW_VALUE = {
     "VARCHAR": "{0} || 'x'", "BIGINT": "{0} + 7", "INTEGER": "{0} + 1", "BOOLEAN": "NOT {0}",
     "BLOB": "{0} || 'x'::BLOB", "VARCHAR[]": "list_append({0}, 'x')",
 }  # fmt: skip
+
+Named = tuple[tuple[str, str], ...]
+"""(column, value) of what a row may be called by."""
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +68,18 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
             write_manifest(folder, data)
             log_receipt(ledger, folder, "train" if place == "runs" else "publish")
         checkpoint(ledger, home)
+        for state in (JobState.INTENDED, JobState.UPLOADED, JobState.SETTLED):
+            job = JobRow("b1", 1, state, "openai", "https://127.0.0.1", OFFERING, MODEL,
+                         note="a note", attempts=("a1", "a2"))  # fmt: skip
+            ledger.append_all([job])
+    imported = home / "answers.jsonl"
+    turns = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
+    imported.write_text("".join(
+        json.dumps({"messages": [{**turns[0], "content": f"Q{n}"}, turns[1]]}) + "\n"
+        for n in range(3)))  # fmt: skip
+    said = Declared(imported, "openai-finetune", offering="deepseek-api", by="A. Person",
+                    model="deepseek-chat", collected_on=date(2026, 6, 1))  # fmt: skip
+    import_step(bench, said)
     words = ("--by", "A. Jurist", "--because", "a mistake")
     spiritsafe("takedown", "apply", path, "--row", "p0001", *words)
     return home
@@ -72,11 +93,31 @@ def found(home: Path) -> list[str]:
         return [str(error)]
 
 
+def names_of(row: Named) -> Iterator[str]:
+    """What a finding may call a row: the places and ids of it, and the beginning of its key."""
+    for column, value in row:
+        if column == "key":
+            yield value[:19]
+        elif column != "row":
+            yield value
+
+
+def names(said: str, wanted: set[str]) -> bool:
+    """Whether a finding has one of the words; a number must stand alone."""
+    alone = r"(?<![0-9A-Za-z]){}(?![0-9A-Za-z])"
+    return any(
+        one in said if len(one) > 8 else re.search(alone.format(re.escape(one)), said)
+        for one in wanted
+    )
+
+
 class Spoiler:
     """Makes one change, chosen by a seeded generator, and says which."""
 
     def __init__(self, home: Path, rng: random.Random) -> None:
         self.home, self.rng = home, rng
+        self.names = set[str]()
+        """Words of which a finding must have one."""
 
     def change(self) -> str:
         ways: list[Callable[[], str]] = [self.row, self.row, self.row, self.file, self.file]
@@ -95,14 +136,35 @@ class Spoiler:
             ).fetchall()
             column, kind = self.rng.choice(columns)
             what = self.rng.choice(("flip", "flip", "delete", "insert", "exchange"))
-            what = "flip" if table == "signed" else what  # a list of files; they are what counts
-            one = self.rng.choice(ids)
+            one, before = self.rng.choice(ids), self._rows(connection, table)
             done = getattr(self, f"_{what}")(table, column, kind, one, columns, ids)
             try:
                 connection.execute(done)
             except duckdb.ConstraintException:
-                done = ""  # a key that is there already: DuckDB refuses it, so would the liar
+                return ""  # a key that is there already: DuckDB refuses it, so would the liar
+            self.names = {
+                name for row in before ^ self._rows(connection, table) for name in names_of(row)
+            }
             return str(done)
+
+    @staticmethod
+    def _rows(
+        connection: duckdb.DuckDBPyConnection, table: str
+    ) -> set[tuple[tuple[str, str], ...]]:
+        """The rows that name a thing, as text."""
+        columns = ("seq", "size", "first", "name", "id", "attempt", "key")
+        there = [one for (one,) in connection.execute(
+            f"SELECT column_name FROM information_schema.columns WHERE table_name = '{table}'"
+        ).fetchall() if one in columns]  # fmt: skip
+        named = ", ".join(f"CAST({one} AS VARCHAR)" for one in there)
+        rows = connection.execute(
+            f"SELECT {named}, md5(CAST(t AS VARCHAR)) FROM {table} t"
+        ).fetchall()
+        counted = Counter(rows)
+        return {
+            (*zip(there, row, strict=False), ("row", f"{row[-1]} {count}"))
+            for row, count in counted.items()
+        }
 
     @staticmethod
     def _flip(table: str, column: str, kind: str, one: int, *_: object) -> str:
@@ -138,6 +200,9 @@ class Spoiler:
         files = [one for place in places for one in (self.home / place).rglob("*") if one.is_file()]
         path, other = self.rng.sample(sorted(files), 2)
         what = self.rng.choice(("flip", "flip", "flip", "cut", "delete", "add", "exchange"))
+        self.names = {path.name if path.name != "manifest.json" else path.parent.name}
+        if what == "exchange":
+            self.names.add(other.name if other.name != "manifest.json" else other.parent.name)
         data = bytearray(path.read_bytes())
         if what == "flip":
             data[self.rng.randrange(len(data))] ^= 1 << self.rng.randrange(8)
@@ -162,9 +227,10 @@ def test_no_change_is_missed(whole: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     for number in range(CHANGES):
         shutil.copytree(whole, home)
-        what = Spoiler(home, rng).change()
-        if not found(home):
-            missed.append(f"{number}: {what}")
+        spoiler = Spoiler(home, rng)
+        what, said = spoiler.change(), found(home)
+        if not any(names(one, spoiler.names) for one in said):
+            missed.append(f"{number}: {what}: {said} names none of {spoiler.names}")
         shutil.rmtree(home)
     assert missed == []
 

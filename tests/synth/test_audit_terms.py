@@ -1,11 +1,13 @@
 """Which rows were collected under which pin: one letter of a terms file makes another pin."""
 
 import json
+from datetime import date
 from pathlib import Path
 
+from synth.imports.step import Declared, import_step
 from tests.command import spiritsafe
 from tests.fake_teacher import FakeTeacher
-from tests.synth.parts import project
+from tests.synth.parts import bench_of, project
 from tests.synth.test_key_binding import KEY, hosted
 
 
@@ -65,3 +67,16 @@ def test_a_student_that_teaches_passes_its_teachers_duties_on(tmp_path: Path) ->
     duties = set(checked["decision"]["obligations"])
     assert any(duty.startswith("llama_") for duty in duties)
     assert duties <= set(manifest["obligations"])
+
+
+def test_what_was_brought_in_stands_under_its_terms(tmp_path: Path) -> None:
+    path = project(tmp_path / "home", "http://127.0.0.1:9/v1")
+    file = tmp_path / "answers.jsonl"
+    turns = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
+    file.write_text(json.dumps({"messages": turns}) + "\n")
+    declared = Declared(file, "openai-finetune", "deepseek-api", "A. Person",
+                        collected_on=date(2026, 6, 1), model="deepseek-chat")  # fmt: skip
+    import_step(bench_of(path), declared)
+    (only,) = spiritsafe("audit", path.parent, "--terms", "--json").json
+    assert (only["offering"], only["sent"], only["answers"]) == ("deepseek-api", 0, 1)
+    assert len(only["decisions"]) == len(only["rows"]) == 1

@@ -62,6 +62,7 @@ INSTANTS = [
     (Point.AFTER_BYTES, 1, 1), (Point.AFTER_BYTES, 4, 1),
     (Point.AFTER_OUTCOME, 1, 0), (Point.AFTER_OUTCOME, 5, 0),
     (Point.BEFORE_NOTE, 1, 0), (Point.BEFORE_NOTE, 3, 0),
+    (Point.NOTE_KEPT, 1, 0), (Point.NOTE_KEPT, 3, 0),
     (Point.AFTER_NOTE, 1, 0), (Point.AFTER_NOTE, 3, 0),
     (Point.BEFORE_CLOSE, 1, 0),
 ]  # fmt: skip

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,23 @@ from policy.verify import check_inclusion
 from synth.audit import findings
 from synth.checkpoints import public_key
 from synth.crash import Point
+from synth.jobs import JobRow, JobState
 from synth.proving import prove_row
 from tests import fake_teacher as fake
 from tests.command import environment, spiritsafe
 from tests.fake_teacher import FakeTeacher
-from tests.synth.parts import ask, asked, bench_of, opened, project, texts
+from tests.synth.parts import (
+    MODEL,
+    OFFERING,
+    ask,
+    asked,
+    attempt_row,
+    bench_of,
+    call,
+    opened,
+    project,
+    texts,
+)
 
 SECRET = "Zofia Wiśniewska-Okonkwo"
 WHO = ("--by", "A. Jurist", "--because", "request 17")
@@ -182,6 +195,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from synth.crash import Point
+from synth.jobs import JobRow, JobState
 from synth.erase import erase
 from synth.reach import Target
 from tests.synth.parts import bench_of
@@ -223,3 +237,25 @@ def test_what_is_past_its_limit_is_erased_where_the_project_says_so(home: Path) 
         assert ledger.one("SELECT count(*) FROM completion")[0] == 0
         assert findings(ledger, home) == []
     assert {name.split("/")[0] for name in holding(home)} <= {"datasets"}
+
+
+def test_what_a_provider_still_works_on_is_not_erased_yet(home: Path) -> None:
+    path = home / "project.toml"
+    with opened(path) as ledger:
+        row = attempt_row(replace(call(), prompt_id="p0001"))
+        job = JobRow("b1", 1, JobState.INTENDED, "openai", "http://127.0.0.1:9/v1", OFFERING, MODEL,
+                     attempts=(row.id,))  # fmt: skip
+        ledger.append_all([row, job])
+    done = spiritsafe("erase", path, "--row", "p0001", *WHO, code=2)
+    assert "1 of these requests are in a batch at the provider" in done.err
+    assert asked(path, "SELECT count(*) FROM notice WHERE kind = 'erase'") == [(0,)]
+
+
+def test_an_evaluation_that_repeats_it_is_named(home: Path) -> None:
+    path = home / "project.toml"
+    (home / "runs" / "sft").mkdir(parents=True)
+    (home / "runs" / "sft" / "evaluation.json").write_text(f'{{"text": "{SECRET}"}}')
+    rows = spiritsafe("audit", "erasure", path, SECRET, "--json", code=1).json["rows"]
+    assert "runs/sft/evaluation.json" in {row["name"] for row in rows if row["thing"] == "file"}
+    done = spiritsafe("erase", path, "--subject", SECRET, *WHO)
+    assert "left: runs/sft/evaluation.json repeats it" in done.out
