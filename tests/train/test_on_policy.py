@@ -139,7 +139,7 @@ def test_the_students_reverse_kl_falls_on_held_out_prompts(
     tokenizer: Any,
 ) -> None:
     run = go(
-        dataset_dir,
+        prompts,
         student,
         settings(teacher, max_steps=40, learning_rate=1e-2),
         may_train,
