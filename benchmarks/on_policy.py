@@ -124,15 +124,20 @@ def run(
 def sample(model: Any, reader: Reader, prompts: Sequence[str], length: int) -> list[list[int]]:
     """What a model writes at T = 1, up to and with its end of turn; the same on every call."""
     torch.manual_seed(0)
-    found = []
-    for ids in prompt_ids(reader, prompts):
-        whole = model.generate(
-            input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long),
-            max_new_tokens=length, do_sample=True, temperature=1.0, top_p=1.0, top_k=0,
-            eos_token_id=[reader.end_of_turn], pad_token_id=reader.tokenizer.pad_token_id,
-        )  # fmt: skip
-        found.append(whole[0, len(ids) :].tolist())
-    return found
+    pad, end = reader.tokenizer.pad_token_id, reader.end_of_turn
+    ids = prompt_ids(reader, prompts)
+    width = max(map(len, ids))
+    whole = model.generate(
+        input_ids=torch.tensor([[pad] * (width - len(one)) + one for one in ids]),
+        attention_mask=torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in ids]),
+        max_new_tokens=length, do_sample=True, temperature=1.0, top_p=1.0, top_k=0,
+        eos_token_id=[end], pad_token_id=pad,
+    )  # fmt: skip
+    return [_until(answer, end) for answer in whole[:, width:].tolist()]
+
+
+def _until(answer: list[int], end: int) -> list[int]:
+    return answer[: answer.index(end) + 1] if end in answer else answer
 
 
 def prompt_ids(reader: Reader, prompts: Sequence[str]) -> list[list[int]]:
