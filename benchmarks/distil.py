@@ -76,7 +76,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, required=True, help="rows and results")
     parser.add_argument("--cache", type=Path, help="where the weights are unpacked")
     parser.add_argument("--table", action="store_true")
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=48)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--length", type=int, default=24, help="tokens of a continuation")
     parser.add_argument("--rate", type=float, default=1e-3)

@@ -315,18 +315,18 @@ def test_half_precision_states_are_summed_in_single() -> None:
 @many
 @given(p=st.floats(1e-6, 1.0), q=st.floats(1e-6, 1 - 1e-6))
 def test_alm_is_the_kl_of_two_bernoullis(p: float, q: float) -> None:
-    logits = torch.tensor([[q, 1 - q]]).double().log()
+    logits = torch.tensor([[q, 1 - q]], dtype=torch.float64).log()
     at = seen(
         logits,
         torch.tensor([0]),
         torch.tensor([[-1]]),
         torch.zeros(1, 1),
         torch.tensor([0]),
-        torch.tensor([p]).double().log(),
+        torch.tensor([p], dtype=torch.float64).log(),
     )
     found = alm(at, torch.ones(1), BARE).value
     expected = kl_divergence(
-        Bernoulli(torch.tensor(p).double()), Bernoulli(torch.tensor(q).double())
+        *(Bernoulli(torch.tensor(each, dtype=torch.float64)) for each in (p, q))
     )
     assert found.item() == pytest.approx(expected.item(), abs=1e-5, rel=1e-5)
 
