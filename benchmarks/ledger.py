@@ -4,11 +4,17 @@ python benchmarks/ledger.py [ROWS]
 
 The rows go in by the ledger's own path (`append_all`): attempt, outcome with its completion of
 about 200 tokens, and a verdict each, of three teachers on ten days. Then each thing is done once,
-in one process, and its seconds stand beside what it must not pass. Exit 1 if one does at full size.
+and its seconds stand beside what it must not pass, with the CPU seconds of all its processes: on a
+machine that others use those tell more. Exit 1 if one does at full size.
+
+First the size of SIZED rows, with and without logprobs of 5 candidates a token, against the same
+rows as one zstd Parquet file of DuckDB's: request key and body, prompt id, completion text, reply
+as received, its headers, and per token its bytes, logprob and candidates as lists.
 """
 
 import io
 import json
+import os
 import random
 import resource
 import sys
@@ -16,7 +22,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import duckdb
 from rich.console import Console
 
 from policy.decide import decide_offering
@@ -39,9 +47,9 @@ from synth.proving import prove_consistency, prove_row
 from synth.reach import Target, plan_takedown
 from synth.retention import retention
 from synth.rows import AttemptRow, DecisionRow, OutcomeRow, VerdictRow
-from synth.wire import Completion, Usage
+from synth.wire import Call, Completion, TokenLogprobs, Usage
 
-FULL, AT_ONCE, DAY = 1_000_000, 2000, 86_400_000
+FULL, SIZED, AT_ONCE, DAY = 1_000_000, 100_000, 2000, 86_400_000
 TEACHERS = ("smollm2@self-host", "openai-api", "deepseek-api")
 MODELS = {"smollm2@self-host": "smollm2-135m", "openai-api": "gpt-4o-mini",
           "deepseek-api": "deepseek-chat"}  # fmt: skip
@@ -63,6 +71,8 @@ name = "bot"
 
 def main(rows: int) -> int:
     """Build, time, print."""
+    for candidates in (0, 5):
+        print(sized(min(rows, SIZED), candidates), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         (home / "project.toml").write_text(PROJECT)
@@ -78,6 +88,84 @@ def main(rows: int) -> int:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"peak memory {peak:,.0f} MiB; over the limit: {', '.join(missed) or 'none'}")
     return 1 if missed and rows >= FULL else 0
+
+
+def sized(rows: int, candidates: int) -> str:
+    """The ledger of a completed run, beside the same rows as zstd Parquet: without the replies as
+    received, which Parquet files of others do not keep, and with them."""
+    rng = random.Random(1)
+    words = [f"{rng.choice(('pay', 'card', 'limit'))}{n}" for n in range(3000)]
+    with tempfile.TemporaryDirectory() as folder, duckdb.connect() as table:
+        table.execute("CREATE TABLE rows (key VARCHAR, prompt VARCHAR, text VARCHAR,"
+                      " tokens VARCHAR[], logprobs FLOAT[], reply VARCHAR)")  # fmt: skip
+        path = Path(folder) / "ledger.duckdb"
+        with Ledger.open(path, clock=time.time) as ledger:
+            for first in range(0, rows, AT_ONCE):
+                made = [exchange(n, rng, words, candidates)
+                        for n in range(first, min(first + AT_ONCE, rows))]  # fmt: skip
+                ledger.append_all(
+                    [one for attempt, outcome, _ in made for one in (attempt, outcome)]
+                )
+                table.execute(
+                    "INSERT INTO rows SELECT unnest($1::VARCHAR[]), unnest($2::VARCHAR[]),"
+                    " unnest($3::VARCHAR[]), unnest($4::VARCHAR[][]), unnest($5::FLOAT[][]),"
+                    " unnest($6::VARCHAR[])",
+                    [list(column) for column in zip(*(row for _, _, row in made), strict=True)],
+                )
+        ours = path.stat().st_size / rows
+        theirs = []
+        for columns in ("* EXCLUDE reply", "*"):
+            file = Path(folder) / "rows.parquet"
+            table.execute(f"COPY (SELECT {columns} FROM rows) TO '{file}' (COMPRESSION zstd)")
+            theirs.append(file.stat().st_size / rows)
+    return (
+        f"{rows:,} rows, {candidates} candidates a token: {ours:,.0f} bytes a row;"
+        f" {ours / theirs[0]:.2f} times key, prompt, text and logprobs as Parquet"
+        f" ({theirs[0]:,.0f}), {ours / theirs[1]:.2f} times those and the reply ({theirs[1]:,.0f})"
+    )
+
+
+Exchange = tuple[AttemptRow, OutcomeRow, tuple[Any, ...]]
+
+
+def exchange(n: int, rng: random.Random, words: list[str], candidates: int) -> Exchange:
+    """One request with its reply of 200 tokens, and the same as a row of a table."""
+    tokens = [f" {one}" for one in rng.choices(words, k=200)]
+    text, prompt = "".join(tokens), " ".join(rng.choices(words, k=30))
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": prompt}]}).encode()
+    found = [[-abs(rng.gauss(0, 2)) for _ in range(candidates)] for _ in tokens if candidates]
+    tops = [[f" {one}" for one in rng.choices(words, k=candidates)] for _ in found]
+    signal = TokenLogprobs(
+        token_bytes=tuple(one.encode() for one in tokens) if candidates else (),
+        token_logprobs=tuple(one[0] for one in found),
+        top_bytes=tuple(tuple(one.encode() for one in row) for row in tops),
+        top_logprobs=tuple(map(tuple, found)),
+    )
+    said = [
+        {"token": token, "logprob": row[0], "bytes": list(token.encode()),
+         "top_logprobs": [{"token": one, "logprob": value, "bytes": list(one.encode())}
+                          for one, value in zip(names, row, strict=True)]}
+        for token, row, names in zip(tokens, found, tops, strict=False)
+    ]  # fmt: skip
+    reply = json.dumps({
+        "id": f"chatcmpl-{rng.randbytes(12).hex()}", "object": "chat.completion", "model": "m",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": text},
+                     "logprobs": {"content": said} if said else None, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 60, "completion_tokens": 200, "total_tokens": 260},
+    })  # fmt: skip
+    call = Call(
+        "/chat/completions", body, "sha256:" + rng.randbytes(32).hex(), f"p{n}", 0, "train", 60
+    )
+    attempt = AttemptRow(f"{call.key[7:31]}.1", 1764000000000 + n, call, "http://127.0.0.1:9/v1",
+                         "openai-api", "m", "sha256:d", "sha256:t", "own", 100)  # fmt: skip
+    completion = Completion(text, "stop", Usage(60, 200), "m", logprobs=signal)
+    outcome = OutcomeRow(
+        attempt.id, call.key, attempt.at + 900, "ok", "", "", 200, "m", f"req_{n}", 60, 200, 0, 0,
+        False, 70, 900, completion, reply.encode(), {"date": "today"}, rng.randbytes(16),
+    )  # fmt: skip
+    flat = [token for pair in zip(tokens, tops, strict=False) for token in (pair[0], *pair[1])]
+    values = [value for row in found for value in row]
+    return attempt, outcome, (call.key, body.decode(), text, flat, values, reply)
 
 
 def build(bench: Bench, rows: int) -> None:
@@ -136,7 +224,7 @@ def timed(bench: Bench, rows: int) -> Iterator[tuple[str, float, float]]:
         middle = f"p{rows // 2}"
         yield clocked("verify row", lambda: prove_row(ledger, home, middle, note), 3.0)
         yield clocked("verify consistency", lambda: prove_consistency(ledger, home, note), 3.0)
-        yield clocked("verify", lambda: check(ledger, home), 60.0)
+        yield clocked("verify", lambda: verified(ledger, home), 60.0)
 
 
 def questions(bench: Bench, ledger: Ledger) -> dict[str, Callable[[], object]]:
@@ -165,16 +253,28 @@ def check(ledger: Ledger, home: Path) -> None:
     assert not found, found[:3]
 
 
+def verified(ledger: Ledger, home: Path) -> None:
+    """As `spiritsafe verify` does it: the file is shared with one process for each core."""
+    ledger.only_read()
+    check(ledger, home)
+
+
 def clocked(name: str, question: Callable[[], object], most: float) -> tuple[str, float, float]:
     """One thing, once."""
-    began = time.perf_counter()
+    began, used = time.perf_counter(), cpu()
     question()
-    return shown(name, time.perf_counter() - began, most)
+    return shown(name, time.perf_counter() - began, most, cpu() - used)
 
 
-def shown(name: str, seconds: float, most: float) -> tuple[str, float, float]:
+def cpu() -> float:
+    """Seconds of all cores that this process and those that it waited for used."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def shown(name: str, seconds: float, most: float, used: float = 0) -> tuple[str, float, float]:
     """A line of the table."""
-    print(f"{name:<30} {seconds:8.2f} s   at most {most:.0f}", flush=True)
+    print(f"{name:<30} {seconds:8.2f} s   at most {most:.0f}   CPU {used:.2f} s", flush=True)
     return name, seconds, most
 
 

@@ -23,12 +23,12 @@ LARGE = 100_000  # entries, from which starting processes (half a second) is wor
 class Crew:
     """Looks at a ledger part by part. With a ledger that only reads, all cores do."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, large: int = LARGE) -> None:
         self._ledger = ledger
         self._parts = parts_of(ledger)
         self._pool: ProcessPoolExecutor | None = None
         self._sent: list[Future[list[Finding]]] = []
-        if ledger.reads_only and ledger.size >= LARGE and cores() > 1:
+        if ledger.reads_only and ledger.size >= large and cores() > 1:
             self._pool = ProcessPoolExecutor(
                 cores(),
                 mp_context=multiprocessing.get_context("spawn"),

@@ -373,7 +373,7 @@ class Ledger:
         check_version(self.path, migrate(self._connection))
         last = self.rows("SELECT size, frontier FROM batch ORDER BY size DESC LIMIT 1")
         if last:
-            self._frontier = restored(self.path, last[0][1])
+            self._frontier = restored(self.path, last[0][1], last[0][0])
         self._journals = [Journal(self.path.with_suffix(one)) for one in (".journal", ".journal2")]
         self._frontier, behind = unmerged(self.path, self._journals, self._frontier)
         self._check_head(fresh, behind)

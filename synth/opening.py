@@ -66,14 +66,17 @@ def unmerged(
                 fix="restore ledger.duckdb and its .wal from a backup; nothing was sent",
             )
         found.append(batch)
-        frontier = restored(path, batch.frontier)
+        frontier = restored(path, batch.frontier, batch.size)
     return frontier, found
 
 
-def restored(path: Path, frontier: bytes) -> Frontier:
+def restored(path: Path, frontier: bytes, size: int) -> Frontier:
     """The edge of the log after a commit. Raises LedgerBroken where its bytes are none."""
     try:
-        return Frontier.from_bytes(frontier)
+        found = Frontier.from_bytes(frontier)
+        if found.size != size:
+            raise BadInput(f"it is called the commit of size {size}, and is of {found.size}")
+        return found
     except BadInput as error:
         raise LedgerBroken(
             f"its last commit is damaged: {error.message}",
