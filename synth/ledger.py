@@ -370,7 +370,7 @@ class Ledger:
         if fresh:
             check_size(self.path, self._frontier.size, read_head(self.path))
             create(self._connection)
-        check_version(self.path, migrate(self._connection))
+        check_version(self.path, migrate(self._connection, self.path.parent))
         last = self.rows("SELECT size, frontier FROM batch ORDER BY size DESC LIMIT 1")
         if last:
             self._frontier = restored(self.path, last[0][1], last[0][0])

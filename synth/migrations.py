@@ -1,9 +1,11 @@
 """A ledger of an earlier version becomes one of this: numbered steps, each in one transaction.
 
-    migrate(connection)      # "6"
+    migrate(connection, folder)      # "6"
 
 A step only adds; what is in a ledger stays as it was written.
 """
+
+from pathlib import Path
 
 import duckdb
 
@@ -71,14 +73,27 @@ STEPS = {"3": ("4", NOTICES), "4": ("5", IMPORTS), "5": ("6", COMMITS)}
 """Version before -> version after, and what makes it."""
 
 
-def migrate(connection: duckdb.DuckDBPyConnection) -> str:
-    """Bring a ledger up to date; returns the version that it has then."""
+def migrate(connection: duckdb.DuckDBPyConnection, folder: Path) -> str:
+    """Bring the ledger of a folder up to date; returns the version that it has then."""
     row = connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
     version = str(row[0]) if row else ""
     while version in STEPS:
         version, script = STEPS[version]
         connection.execute("BEGIN")
         connection.execute(script)
+        if version == "6":
+            _remember(connection, folder)
         connection.execute("UPDATE meta SET value = ? WHERE name = 'schema'", [version])
         connection.execute("COMMIT")
     return version
+
+
+def _remember(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    """Until then a checkpoint could be signed that the ledger did not know of."""
+    for path in sorted((folder / "checkpoints").glob("*.note")):
+        if path.stem.isdecimal():
+            note = path.read_text(encoding="utf-8", errors="replace")
+            connection.execute(
+                "INSERT INTO signed SELECT $1, $2 WHERE $1 NOT IN (SELECT size FROM signed)",
+                [int(path.stem), note],
+            )
