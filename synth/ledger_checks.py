@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import zstandard
 
+from policy.digest import canonical
 from policy.verify import Finding, LogRow, check_content, check_leaves
 from synth.imported import import_leaf
 from synth.jobs import job_leaf
@@ -161,7 +162,7 @@ def _raws(ledger: Readable, part: Part) -> Iterator[Finding]:
     ):
         name = f"raw reply of {attempt}"
         try:
-            body = raw_bytes(json.loads(headers), unpack(bytes(raw)))
+            body = raw_bytes(canonical(json.loads(headers)), unpack(bytes(raw)))
         except (ValueError, TypeError) as error:
             yield Finding(name, f"is altered: {error}")
             continue

@@ -70,21 +70,27 @@ def _sparingly(connection: duckdb.DuckDBPyConnection, work: Callable[[], None]) 
     """Do it with few pages at hand: looking for what is there reads a column of the whole ledger,
     which would otherwise stay until the rows are in."""
     try:
-        connection.execute(f"SET memory_limit = '{READING}'")
-        work()
+        with _at_most(connection, READING):
+            work()
     except duckdb.OutOfMemoryException:
-        connection.execute("RESET memory_limit")
         work()
-    finally:
-        connection.execute("RESET memory_limit")
 
 
 def squeeze(connection: duckdb.DuckDBPyConnection) -> None:
     """Have DuckDB let go of the pages it has at hand. Its cache would grow with the ledger up to
     four fifths of the machine, and a limit that always held would fail a large transaction."""
-    with contextlib.suppress(duckdb.OutOfMemoryException):  # a query of somebody else needs more
-        connection.execute(f"SET memory_limit = '{KEPT}'")
-    connection.execute("RESET memory_limit")
+    # a query of somebody else may need more
+    with contextlib.suppress(duckdb.OutOfMemoryException), _at_most(connection, KEPT):
+        pass
+
+
+@contextlib.contextmanager
+def _at_most(connection: duckdb.DuckDBPyConnection, pages: str) -> Iterator[None]:
+    try:
+        connection.execute(f"SET memory_limit = '{pages}'")
+        yield
+    finally:
+        connection.execute("RESET memory_limit")
 
 
 def _only_new(connection: duckdb.DuckDBPyConnection, tables: Tables) -> None:

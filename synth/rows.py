@@ -96,7 +96,7 @@ class OutcomeRow:
             *(self.status, self.served_model, self.provider_request_id, self.prompt_tokens),
             *(self.completion_tokens, self.cached_tokens, self.reasoning_tokens, self.estimated),
             *(self.cost_nano, self.milliseconds, stored),
-            commit(self.salt, headers + b"\n" + self.raw),
+            commit(self.salt, raw_bytes(headers, self.raw)),
         )
 
 
@@ -175,7 +175,7 @@ def _outcome(row: OutcomeRow, seq: int, pack: Pack) -> tuple[Leaf, Tables]:
 
 def _imported(row: ImportRow, seq: int, pack: Pack) -> tuple[Leaf, Tables]:
     content = completion_values(row.id, row.key, row.completion)
-    values = row.values(seq, stored_content(content[2:]), raw_bytes({}, row.raw))
+    values = row.values(seq, stored_content(content[2:]), raw_bytes(b"{}", row.raw))
     return import_leaf(values), [
         ("request", (row.key, row.base, row.format, pack(row.body))),
         ("imported", values),
@@ -201,9 +201,9 @@ def stored_content(columns: tuple[Any, ...]) -> bytes:
     return canonical(fields) + b"\n" + bytes(signal)
 
 
-def raw_bytes(headers: Mapping[str, str], raw: bytes) -> bytes:
-    """What `raw_commit` commits to."""
-    return canonical(dict(headers)) + b"\n" + raw
+def raw_bytes(headers: bytes, raw: bytes) -> bytes:
+    """What `raw_commit` commits to; the headers are canonical JSON."""
+    return headers + b"\n" + raw
 
 
 _ATTEMPT = (

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from policy.errors import BadInput, VerificationFailed
+from policy.files import write_whole
 from policy.manifest import read_manifest
 from train import processes
 from train.receipt import altered
@@ -53,10 +54,7 @@ def claim(out_dir: Path, inputs: dict[str, Any]) -> None:
             return
         record.parent.mkdir(parents=True, exist_ok=True)
         out_dir.chmod(0o700)
-        partial = record.with_suffix(".partial")
-        partial.write_text(json.dumps(inputs), encoding="utf-8")
-        partial.chmod(0o600)
-        partial.rename(record)
+        write_whole(record, json.dumps(inputs).encode())
 
 
 def _refuse_difference(out_dir: Path, before: dict[str, Any], now: dict[str, Any]) -> None:

@@ -194,7 +194,7 @@ def prepare(
         dataset.rows("validation")[: training.validation_rows],
         reader,
         max_length=training.max_length,
-        rules=Rules(training.k, not dataset.unbiased, training.reasoning),
+        rules=_rules(dataset, training),
     )
     schedule = Schedule.of(examples, counts, training)
     return Lesson(
@@ -211,8 +211,9 @@ def tokenise(
     if "dpo" in training.objective:
         return _paired(dataset, rows, reader, training)
     demand_k(stored_k(rows), training)
-    rules = Rules(training.k, not dataset.unbiased, training.reasoning)
-    examples, counts = encode(rows, reader, max_length=training.max_length, rules=rules)
+    examples, counts = encode(
+        rows, reader, max_length=training.max_length, rules=_rules(dataset, training)
+    )
     if not examples:
         raise BadInput(
             "no row of the train split can teach",
@@ -221,6 +222,10 @@ def tokenise(
         )
     demand(coverage(examples), training)
     return examples, counts
+
+
+def _rules(dataset: Dataset, training: Training) -> Rules:
+    return Rules(training.k, not dataset.unbiased, training.reasoning)
 
 
 def _paired(

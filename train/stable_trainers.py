@@ -1,7 +1,8 @@
 """TRL's two other stable trainers behind our checkpoints: DPOTrainer and DistillationTrainer.
 
-With train/trainer.py the only place that knows TRL; tests/train/test_stable_trainers.py is the
-contract at the pinned version. Tokens and masks are ours, as everywhere: TRL tokenises nothing.
+With train/trainer.py the only place that knows TRL; tests/train/test_preferences.py and
+test_on_policy.py are the contract at the pinned version. Tokens and masks are ours, as everywhere:
+TRL tokenises nothing.
 
     trainer = PreferenceTrainer.of(model, tokenizer, pairs, training, plan, watch)
     trainer.teach(newest(folder))
@@ -9,7 +10,6 @@ contract at the pinned version. Tokens and masks are ours, as everywhere: TRL to
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,6 @@ from typing import Any
 
 from datasets import Dataset
 from torch import Tensor
-from transformers import PrinterCallback
 from trl import (
     DistillationConfig,
     DistillationTrainer,
@@ -31,7 +30,7 @@ from train.config import Training
 from train.data import Example
 from train.devices import Hardware
 from train.teaching import Teaching
-from train.trainer import Order, Watch, common_arguments
+from train.trainer import Order, Watch, common_arguments, order_of
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,6 @@ class Plan:
 
 class PreferenceTrainer(Teaching, DPOTrainer):  # type: ignore[misc]
     """Rafailov et al., 2023, "Direct Preference Optimization", arXiv:2305.18290."""
-
-    order: Order
 
     @classmethod
     def of(
@@ -72,17 +69,11 @@ class PreferenceTrainer(Teaching, DPOTrainer):  # type: ignore[misc]
             train_dataset=Dataset.from_list([_pair(example) for example in examples]),
             callbacks=[watch],
         )
-        watch.trainer = trainer
-        trainer.remove_callback(PrinterCallback)
-        trainer.sums = Counter()
-        trainer.order = _order(examples, training, plan.steps)
+        trainer.begin(watch, order_of(examples, training, plan.steps))
         return trainer
 
     def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
         return dataset  # tokenised already, with the mask that every objective has
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Order:
-        return self.order
 
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Tensor:
         """TRL's loss, a mean over pairs, added up for the progress."""
@@ -97,8 +88,6 @@ class OnPolicyTrainer(Teaching, DistillationTrainer):  # type: ignore[misc]
 
     Agarwal et al., 2024, arXiv:2306.13649; Gu et al., 2024, "MiniLLM", arXiv:2306.08543.
     """
-
-    order: Order
 
     @classmethod
     def of(
@@ -125,17 +114,12 @@ class OnPolicyTrainer(Teaching, DistillationTrainer):  # type: ignore[misc]
             train_dataset=Dataset.from_list([_prompt(example) for example in examples]),
             callbacks=[watch],
         )
-        watch.trainer = trainer
-        trainer.remove_callback(PrinterCallback)
-        trainer.sums = Counter()
-        trainer.order = Repeated(_order(examples, training, plan.steps), training)
+        order = order_of(examples, training, plan.steps)
+        trainer.begin(watch, Repeated(order, training))
         return trainer
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
         return [list(map(int, prompt.split())) for prompt in prompts], None, {}
-
-    def _get_train_sampler(self, dataset: Any = None) -> Order:
-        return self.order
 
     def _compute_loss(self, student: Any, inputs: Any, items: Any) -> Any:
         """TRL's loss of one pass: a share of the mean over the step's tokens."""
@@ -157,11 +141,6 @@ class Repeated(Order):
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.rows)
-
-
-def _order(examples: Sequence[Example], training: Training, steps: int) -> Order:
-    lengths = [len(example.input_ids) for example in examples]
-    return Order(lengths, steps, training.batch_size * training.accumulate, training.seed)
 
 
 def _pair(example: Example) -> dict[str, list[int]]:

@@ -23,7 +23,7 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 from torch.utils.data import Sampler
-from transformers import PrinterCallback, TrainerCallback
+from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from train import processes
@@ -58,6 +58,12 @@ class Order(Sampler[int]):
 
     def __len__(self) -> int:
         return len(self.rows)
+
+
+def order_of(examples: Sequence[Example], training: Training, steps: int) -> Order:
+    """The order in which a run takes its examples."""
+    lengths = [len(example.input_ids) for example in examples]
+    return Order(lengths, steps, training.batch_size * training.accumulate, training.seed)
 
 
 def _epoch(lengths: Sequence[int], batch: int, chance: random.Random) -> list[int]:
@@ -183,7 +189,6 @@ class StudentTrainer(Teaching, SFTTrainer):  # type: ignore[misc]
     loss_is_scaled_for_ga = True  # compute_loss divides by the tokens of the whole batch
     objective: dict[str, float]
     settings: Settings
-    order: Order
 
     @classmethod
     def of(
@@ -206,20 +211,11 @@ class StudentTrainer(Teaching, SFTTrainer):  # type: ignore[misc]
             train_dataset=Dataset.from_list([features(e) for e in examples]),
             callbacks=[watch],
         )
-        trainer.refuse_what_cannot_be_saved()
-        watch.trainer = trainer
-        trainer.remove_callback(PrinterCallback)
+        trainer.begin(watch, order_of(examples, training, steps))
         add_scoring(trainer.accelerator.unwrap_model(trainer.model))
         trainer.objective = {str(name): weight for name, weight in training.objective.items()}
         trainer.settings = settings_of(training)
-        trainer.sums = Counter()
         trainer.model_accepts_loss_kwargs = True  # so that Trainer counts num_items_in_batch
-        trainer.order = Order(
-            [len(e.input_ids) for e in examples],
-            steps,
-            training.batch_size * training.accumulate,
-            training.seed,
-        )
         return trainer
 
     def compute_loss(
@@ -257,9 +253,6 @@ class StudentTrainer(Teaching, SFTTrainer):  # type: ignore[misc]
 
     def _set_signature_columns_if_needed(self) -> None:
         self._signature_columns = COLUMNS  # Trainer drops every column that is not named here
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Order:
-        return self.order
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]

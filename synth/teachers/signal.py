@@ -9,7 +9,6 @@ comes as plain JSON, and what msgspec refuses (half of a surrogate pair, for one
 reader to judge: two readers never disagree on what was paid for.
 """
 
-import gc
 import json
 from collections.abc import Sequence
 from itertools import chain
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from synth.garbage import no_collections
 from synth.wire import TokenLogprobs
 
 T = TypeVar("T")
@@ -85,16 +85,12 @@ def _in_layers(raw: bytes) -> Any:
 
 def _signal(raw: bytes) -> Any:
     """Read without the cyclic collector: it would walk over 4,000 new lists, and free none."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        tokens = _LOGPROBS.decode(raw).content
-        return token_logprobs(tokens) if tokens else _ANY.decode(raw)
-    except (msgspec.ValidationError, ValueError):
-        return _ANY.decode(raw)
-    finally:
-        if collecting:
-            gc.enable()
+    with no_collections():
+        try:
+            tokens = _LOGPROBS.decode(raw).content
+            return token_logprobs(tokens) if tokens else _ANY.decode(raw)
+        except (msgspec.ValidationError, ValueError):
+            return _ANY.decode(raw)
 
 
 def token_logprobs(tokens: list[_Token]) -> TokenLogprobs:

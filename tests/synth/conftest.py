@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from synth.ledger import Ledger
-from tests.synth.parts import Time
+from tests.fake_teacher import FakeTeacher
+from tests.synth.parts import Time, ask, project
 
 
 @pytest.fixture
@@ -28,3 +29,12 @@ def private() -> Iterator[None]:
     before = os.umask(0o077)
     yield
     os.umask(before)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A project whose three rows were asked."""
+    with FakeTeacher() as server:
+        path = project(tmp_path, server.base_url, rows=3)
+        ask(path)
+    return path

@@ -9,16 +9,7 @@ from policy.errors import BadInput, LedgerBroken
 from synth.crew import Crew
 from synth.ledger_checks import check, parts_of
 from synth.reader import Reader
-from tests.fake_teacher import FakeTeacher
-from tests.synth.parts import ask, attempt_row, call, opened, project
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    with FakeTeacher() as server:
-        path = project(tmp_path, server.base_url, rows=3)
-        ask(path)
-    return path
+from tests.synth.parts import attempt_row, call, opened
 
 
 def test_processes_find_what_is_altered(path: Path) -> None:

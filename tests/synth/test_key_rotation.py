@@ -9,18 +9,9 @@ from policy.verify import main as verify_alone
 from synth.checkpoints import KEY, NEXT, PUBLIC, checkpoint, rotate
 from synth.notices import NoticeRow
 from tests.command import spiritsafe
-from tests.fake_teacher import FakeTeacher
-from tests.synth.parts import ask, bench_of, project
+from tests.synth.parts import bench_of
 
 WORDS = ("--by", "A. Jurist", "--because", "once a year")
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    with FakeTeacher() as server:
-        path = project(tmp_path, server.base_url, rows=3)
-        ask(path)
-    return path
 
 
 def grow(path: Path, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,20 +36,28 @@ def answer(n: int) -> str:
     return json.dumps({"intent": INTENTS[n % 3]})
 
 
-def build_tokenizer() -> Any:
+def byte_level_bpe(texts: Sequence[str], size: int, special: list[str]) -> Any:
+    """A byte-level BPE, trained on the spot."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=["<|im_start|>", "<|im_end|>", "<|pad|>"],
+        vocab_size=size,
+        special_tokens=special,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator([message(n) + answer(n) for n in range(60)], trainer)
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def build_tokenizer() -> Any:
+    from transformers import PreTrainedTokenizerFast
+
+    texts = [message(n) + answer(n) for n in range(60)]
+    tokenizer = byte_level_bpe(texts, 400, ["<|im_start|>", "<|im_end|>", "<|pad|>"])
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",

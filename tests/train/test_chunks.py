@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.train.parts import build_tokenizer
+from tests.train.parts import build_tokenizer, byte_level_bpe
 from train.align import ALM, TOP_K, Evidence, TeacherTokens, Vocabulary, align
 from train.chunks import chunk_logprob, common_bytes, pieces
 
@@ -24,20 +24,10 @@ HARD = ["", "naïve café", "日本語 🙂👩‍👩‍👧‍👦", "\x00\t\n
 @cache
 def other_tokenizer() -> Any:
     """A second byte-level BPE, trained here on other words and to another size."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=900,
-        special_tokens=["</s>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
     words = (Path(__file__).parents[2] / "docs" / "design.md").read_text(encoding="utf-8")
-    tokenizer.train_from_iterator([words, *HARD], trainer)
+    tokenizer = byte_level_bpe([words, *HARD], 900, ["</s>"])
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>")
 
 
