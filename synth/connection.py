@@ -110,6 +110,11 @@ class _Reply:
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         return Received(self._status, self._headers, body)
 
+    def over(self) -> None:
+        """No more is fed to it. The parser and what it calls hold each other, and the body with
+        them, until Python looks for cycles: at 300 KB a reply that is too late."""
+        del self._parser
+
     # -- what llhttp calls ----------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
@@ -212,6 +217,8 @@ class _Connection(asyncio.Protocol):
     def close(self) -> None:
         """Close at once: nothing on it is worth waiting for."""
         self.usable = False
+        if self._reply is not None:
+            self._reply.over()
         self._reply = self._waiter = None
         self._transport.abort()
 
@@ -235,6 +242,7 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
         if waiter is not None and not waiter.done():
             waiter.set_result(reply.received())
+        reply.over()
 
     # -- what asyncio calls ---------------------------------------------------------------------
 
