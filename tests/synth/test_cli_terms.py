@@ -1,6 +1,7 @@
 """People's words as evidence, from the command line: what they lift, and what they never lift."""
 
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from tests.command import Done, spiritsafe
 
 WHO = ("--by", "A. Jurist", "--role", "general counsel")
 WHY = ("--reason", "A support bot for bank customers does not compete with a model provider.")
+TODAY = datetime.now(UTC).date()
+LATER, LONG_AGO, ENDED = (TODAY + timedelta(days) for days in (180, -60, -7))
 SCOPE = ("--purpose", "train_specialist", "--distribution", "internal")
 
 
@@ -20,7 +23,7 @@ def bot(tmp_path: Path) -> Path:
     return tmp_path / "bot"
 
 
-def record(bot: Path, verb: str, *more: str, code: int = 0, until: str = "2027-05-31") -> Done:
+def record(bot: Path, verb: str, *more: str, code: int = 0, until: str = f"{LATER}") -> Done:
     document = ("--document", str(bot / "note.txt"))
     said = (*WHO, *WHY, *document, "--expires", until, "--project", str(bot), *more)
     return spiritsafe("terms", verb, "openai-api", *said, code=code)
@@ -46,8 +49,8 @@ def test_outside_its_scope_it_lifts_nothing(bot: Path) -> None:
 def test_after_its_end_it_is_none(bot: Path) -> None:
     record(bot, "acknowledge", *SCOPE)
     path = bot / "records" / "acknowledgement-openai-api.toml"
-    text = path.read_text().replace("2027-05-31", "2026-11-20")
-    path.write_text(text.replace("on = 2026-11-24", "on = 2026-11-01"))
+    text = path.read_text().replace(f"expires = {LATER}", f"expires = {ENDED}")
+    path.write_text(re.sub(r"^on = \S+", f"on = {LONG_AGO}", text, flags=re.MULTILINE))
     assert level(bot, 3) == "NEEDS_ACK"
     ended = spiritsafe("terms", "due", "--project", bot, code=1)
     assert "acknowledgement" in ended.out
@@ -86,7 +89,7 @@ def test_another_document_in_its_place_is_noticed(bot: Path) -> None:
 def test_a_record_is_not_replaced_by_accident(bot: Path) -> None:
     record(bot, "acknowledge", *SCOPE)
     assert "there is such a record already" in record(bot, "acknowledge", *SCOPE, code=2).err
-    record(bot, "acknowledge", *SCOPE, "--replace", until="2027-04-30")
+    record(bot, "acknowledge", *SCOPE, "--replace", until=f"{TODAY + timedelta(150)}")
 
 
 def test_an_unknown_offering_or_purpose_is_one_line(bot: Path) -> None:
