@@ -81,7 +81,7 @@ def ours(base_url: str, requests: int, concurrency: int) -> dict[str, float]:
             teacher={"model": MODEL},
             sampling=sampling,
             prompts={"system": INSTRUCTION},
-            limits={"concurrency": concurrency},
+            limits={"concurrency": concurrency, "deadline_seconds": 120},
         )
         with (Path(folder) / "prompts.jsonl").open("w") as file:
             for number in range(requests // samples):

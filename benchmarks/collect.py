@@ -97,9 +97,9 @@ def latency() -> None:
     print("\nA teacher of 500 ms, requests a second and share of the ideal")
     with teacher(body(), delay_ms=500) as url:
         for client, requests, concurrency in (
-            ("ours", 20_000, 512),
+            ("ours", 40_000, 512),
             ("openai", 2048, 512),
-            ("ours", 30_000, 2000),
+            ("ours", 40_000, 2000),
         ):
             ideal = concurrency / 0.5
             if found := measured(client, url, requests, concurrency):

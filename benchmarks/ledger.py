@@ -41,13 +41,14 @@ from synth.bench import Bench, prompts_of
 from synth.checkpoints import checkpoint
 from synth.display import Display
 from synth.ledger import Ledger
+from synth.logprobs import TokenLogprobs
 from synth.plan import plan, sort_out
 from synth.project import load
 from synth.proving import prove_consistency, prove_row
 from synth.reach import Target, plan_takedown
 from synth.retention import retention
 from synth.rows import AttemptRow, DecisionRow, OutcomeRow, VerdictRow
-from synth.wire import Call, Completion, TokenLogprobs, Usage
+from synth.wire import Call, Completion, Usage
 
 FULL, SIZED, AT_ONCE, DAY = 1_000_000, 100_000, 2000, 86_400_000
 TEACHERS = ("smollm2@self-host", "openai-api", "deepseek-api")
@@ -135,7 +136,7 @@ def exchange(n: int, rng: random.Random, words: list[str], candidates: int) -> E
     body = json.dumps({"model": "m", "messages": [{"role": "user", "content": prompt}]}).encode()
     found = [[-abs(rng.gauss(0, 2)) for _ in range(candidates)] for _ in tokens if candidates]
     tops = [[f" {one}" for one in rng.choices(words, k=candidates)] for _ in found]
-    signal = TokenLogprobs(
+    signal = TokenLogprobs.of(
         token_bytes=tuple(one.encode() for one in tokens) if candidates else (),
         token_logprobs=tuple(one[0] for one in found),
         top_bytes=tuple(tuple(one.encode() for one in row) for row in tops),

@@ -325,4 +325,8 @@ def erasure(words: tuple[str, ...], overrides: tuple[str, ...], as_json: bool) -
     """Whether content about a subject, or a row, was erased, and who learned from it."""
     from synth.audits.content import erasure as of
 
-    ask(words, overrides, as_json, lambda bench, ledger, rest: of(bench, ledger, rest[0]), 1, 1)
+    def asked(bench: "Bench", ledger: "Ledger", rest: list[str]) -> "Answer":
+        ledger.only_read()  # then all cores search
+        return of(bench, ledger, rest[0])
+
+    ask(words, overrides, as_json, asked, 1, 1)

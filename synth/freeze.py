@@ -41,11 +41,11 @@ from synth.filters.apply import Found, fingerprint
 from synth.formats import write_parquet
 from synth.imports.rows import Imported
 from synth.ledger import Ledger
+from synth.logprobs import TokenLogprobs, unpacked
 from synth.prompts import Prompt
 from synth.reasoning import FEATURE
 from synth.rejected import REJECTED, rejected
-from synth.rows import ReceiptRow, unpacked
-from synth.wire import TokenLogprobs
+from synth.rows import ReceiptRow
 
 SPLITS = ("train", "validation", "test")
 
@@ -269,7 +269,8 @@ def _features(order: Order, imported: Imported | None) -> Sequence[str]:
 def spells(signal: TokenLogprobs, text: str) -> bool:
     """Whether the stored tokens are the tokens of the text: only then do their probabilities
     belong to it. Under a schema, after a stop string, around hidden reasoning they often do not."""
-    return bool(signal.token_bytes) and b"".join(signal.token_bytes) == text.encode()
+    tokens = signal.sizes[: len(signal.counts)]
+    return bool(tokens) and signal.pieces[: sum(tokens)] == text.encode()
 
 
 def _known_row(order: Order, prompt: Prompt) -> dict[str, Any]:

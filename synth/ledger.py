@@ -40,7 +40,7 @@ LINGER = 0.002  # seconds that a commit waits for company: one fsync then serves
 MERGE_ROWS, MERGE_BYTES = 4000, 16 * 2**20  # what DuckDB takes at a time
 MERGE_LAG = 4  # helpings that it may be behind before commits wait for it
 
-__all__ = ["MERGE_ROWS", "Ledger", "read_head", "record_decision", "spent_nano", "unpack"]
+__all__ = ["MERGE_ROWS", "Ledger", "read_head", "record_decision", "spent_nano"]
 
 Waiting = tuple[Row, asyncio.Future[int]]
 
@@ -404,18 +404,6 @@ class Ledger:
         found = [batch.root for batch in behind if batch.size == size]
         found += [row[0] for row in self.rows("SELECT root FROM batch WHERE size = ?", [size])]
         check_root(self.path, size, found, root)
-
-
-def unpack(data: bytes) -> bytes:
-    """The bytes behind a compressed column. Raises ValueError for anything but one whole frame."""
-    unpacking = zstandard.ZstdDecompressor().decompressobj()
-    try:
-        content = unpacking.decompress(data)
-    except zstandard.ZstdError as error:
-        raise ValueError(f"not zstd: {error}") from error
-    if not unpacking.eof or unpacking.unused_data:
-        raise ValueError("not one whole zstd frame")
-    return content
 
 
 def record_decision(ledger: Ledger, digest: str, body: str, beside: Sequence[Row] = ()) -> None:

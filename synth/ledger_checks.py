@@ -12,15 +12,14 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-import zstandard
-
 from policy.digest import canonical
 from policy.verify import Finding, LogRow, check_content, check_leaves
+from synth.bodies import as_received, as_sent
 from synth.imported import import_leaf
 from synth.jobs import job_leaf
 from synth.notices import ERASED, notice_leaf
 from synth.plan import request_key
-from synth.reader import Readable
+from synth.reader import Readable, end_of
 from synth.rows import (
     DecisionRow,
     attempt_leaf,
@@ -60,16 +59,11 @@ def parts_of(ledger: Readable) -> list[Part]:
     parts = [
         Part(table, first, first + BODIES)
         for table in ("completion", "raw", "request")
-        for first in range(0, _rows_of(ledger, table, "rowid"), BODIES)
+        for first in range(0, end_of(ledger, table, "rowid"), BODIES)
     ]
-    size = _rows_of(ledger, "leaf", "seq")
+    size = end_of(ledger, "leaf", "seq")
     parts += [Part("entries", at, min(at + ENTRIES, size)) for at in range(0, size, ENTRIES)]
     return parts + [Part("tables", at, at + 1) for at in range(len(_QUESTIONS))]
-
-
-def _rows_of(ledger: Readable, table: str, column: str) -> int:
-    ((last,),) = ledger.rows(f"SELECT coalesce(max({column}), -1) FROM {table}")  # noqa: S608
-    return int(last) + 1
 
 
 def check(ledger: Readable, part: Part) -> list[Finding]:
@@ -138,31 +132,19 @@ def fields_of(ledger: Readable, seq: int) -> Mapping[str, Any]:
 # -- bodies ---------------------------------------------------------------------------------------
 
 
-def _unpacker() -> Callable[[bytes], bytes]:
-    """As `unpack`, with one decompressor for all: making one costs more than using it."""
-    decompress = zstandard.ZstdDecompressor().decompress
-
-    def unpacked(data: bytes) -> bytes:
-        try:
-            return decompress(data, allow_extra_data=False)
-        except zstandard.ZstdError as error:
-            raise ValueError(f"not one whole zstd frame: {error}") from error
-
-    return unpacked
-
-
 def _raws(ledger: Readable, part: Part) -> Iterator[Finding]:
     """Raw bodies against the commitments in their entries."""
-    unpack = _unpacker()
-    for attempt, salt, headers, raw, commitment in ledger.each(
-        "SELECT r.attempt, r.salt, r.headers, r.body, o.raw_commit"  # noqa: S608
-        " FROM raw r JOIN settled o USING (attempt)"
+    for attempt, salt, headers, raw, form, gap, text, commitment in ledger.each(
+        "SELECT r.attempt, r.salt, r.headers, r.body, r.form, r.gap, coalesce(c.text, ''),"  # noqa: S608
+        " o.raw_commit FROM raw r JOIN settled o USING (attempt)"
+        " LEFT JOIN completion c USING (attempt)"
         f" WHERE r.rowid >= ? AND r.rowid < ? AND attempt NOT IN (SELECT attempt FROM ({ERASED}))",
         [part.first, part.last],
     ):
         name = f"raw reply of {attempt}"
         try:
-            body = raw_bytes(canonical(json.loads(headers)), unpack(bytes(raw)))
+            reply = as_received(form, gap, bytes(raw), text)
+            body = raw_bytes(canonical(json.loads(headers)), reply)
         except (ValueError, TypeError) as error:
             yield Finding(name, f"is altered: {error}")
             continue
@@ -171,7 +153,7 @@ def _raws(ledger: Readable, part: Part) -> Iterator[Finding]:
 
 def _completions(ledger: Readable, part: Part) -> Iterator[Finding]:
     """Completions against the commitments in their entries."""
-    for commitment, salt, attempt, _, *columns in ledger.each(
+    for commitment, salt, attempt, *columns in ledger.each(
         "SELECT o.content_commit, r.salt, c.*"  # noqa: S608
         " FROM completion c JOIN settled o USING (attempt)"
         " JOIN (SELECT attempt, salt FROM raw) r USING (attempt)"
@@ -184,15 +166,14 @@ def _completions(ledger: Readable, part: Part) -> Iterator[Finding]:
 
 def _requests(ledger: Readable, part: Part) -> Iterator[Finding]:
     """Each stored body against the key that names it."""
-    unpack = _unpacker()
-    for key, base, path, body, sample in ledger.each(
-        "SELECT r.key, r.base, r.path, r.body, a.sample FROM request r JOIN asked a USING (key)"
-        " WHERE r.rowid >= ? AND r.rowid < ?",
+    for key, base, path, body, form, sample in ledger.each(
+        "SELECT r.key, r.base, r.path, r.body, r.form, a.sample FROM request r"
+        " JOIN asked a USING (key) WHERE r.rowid >= ? AND r.rowid < ?",
         [part.first, part.last],
     ):
         name = f"request {key[:19]}"
         try:
-            text = unpack(bytes(body))
+            text = as_sent(form, bytes(body))
             if request_key(base, path, text, sample) != key:
                 yield Finding(name, "its body is not the one that its key names")
         except ValueError as error:
@@ -246,11 +227,6 @@ _QUESTIONS = (
     _lacks("request", "key", "asked", "key", "attempt", ""),
     _lacks("attempt", "key", "request", "key", "request", _KEYS_GONE),
     _lacks("imported", "key", "request", "key", "request", _KEYS_GONE),
-    _Question(
-        "SELECT attempt FROM completion c JOIN asked a ON a.id = c.attempt WHERE a.key <> c.key",
-        "completion {}",
-        "answers another request than its attempt made",
-    ),
     _Question(
         f"SELECT attempt FROM settled ANTI JOIN raw USING (attempt) WHERE attempt NOT {_GONE}",  # noqa: S608
         "raw reply of {}",

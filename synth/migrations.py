@@ -1,13 +1,18 @@
 """A ledger of an earlier version becomes one of this: numbered steps, each in one transaction.
 
-    migrate(connection, folder)      # "6"
+    migrate(connection, folder)      # "7"
+    brought_up(batch)                # what a journal still has of the earlier program
 
-A step only adds; what is in a ledger stays as it was written.
+What is in a ledger stays as it was written; a step says anew how it lies there.
 """
 
 from pathlib import Path
+from typing import Any
 
 import duckdb
+
+from synth.bodies import ZSTD
+from synth.journal import Batch
 
 NOTICES = """
 CREATE TABLE notice (          -- a takedown, an erasure, a change of policy: synth/notices.py
@@ -69,7 +74,53 @@ UPDATE batch SET first = b.before
 FROM (SELECT size, lag(size, 1, 0) OVER (ORDER BY size) AS before FROM batch) b
 WHERE batch.size = b.size;
 """
-STEPS = {"3": ("4", NOTICES), "4": ("5", IMPORTS), "5": ("6", COMMITS)}
+BODIES = """
+CREATE TABLE request7 (        -- body is exactly what was sent: synth/bodies.py
+    key  VARCHAR NOT NULL,     -- once
+    base VARCHAR NOT NULL,
+    path VARCHAR NOT NULL,
+    body BLOB NOT NULL USING COMPRESSION zstd,
+    form VARCHAR NOT NULL
+);
+INSERT INTO request7 SELECT *, 'zstd' FROM request;
+DROP TABLE request;
+ALTER TABLE request7 RENAME TO request;
+
+CREATE TABLE raw7 (            -- bytes as received, the completion's text cut out: synth/bodies.py
+    attempt VARCHAR NOT NULL,
+    salt    BLOB NOT NULL,
+    headers VARCHAR NOT NULL,
+    body    BLOB NOT NULL USING COMPRESSION zstd,
+    form    VARCHAR NOT NULL,
+    gap     BIGINT NOT NULL    -- where the text goes
+);
+INSERT INTO raw7 SELECT *, 'zstd', 0 FROM raw;
+DROP TABLE raw;
+ALTER TABLE raw7 RENAME TO raw;
+
+CREATE TABLE completion7 (     -- its request is that of its attempt
+    attempt        VARCHAR NOT NULL,
+    text           VARCHAR NOT NULL USING COMPRESSION zstd,
+    reasoning      VARCHAR NOT NULL USING COMPRESSION zstd,
+    refusal        VARCHAR NOT NULL,
+    tool_calls     VARCHAR NOT NULL,
+    finish_reason  VARCHAR NOT NULL,
+    fingerprint    VARCHAR NOT NULL,
+    service_tier   VARCHAR NOT NULL,
+    ignored        VARCHAR[] NOT NULL,
+    repaired       BOOLEAN NOT NULL,
+    signal         BLOB NOT NULL
+);
+INSERT INTO completion7 SELECT * EXCLUDE key FROM completion;
+DROP TABLE completion;
+ALTER TABLE completion7 RENAME TO completion;
+"""
+STEPS = {
+    "3": ("4", NOTICES),
+    "4": ("5", IMPORTS),
+    "5": ("6", COMMITS),
+    "6": ("7", BODIES),
+}
 """Version before -> version after, and what makes it."""
 
 
@@ -86,6 +137,22 @@ def migrate(connection: duckdb.DuckDBPyConnection, folder: Path) -> str:
         connection.execute("UPDATE meta SET value = ? WHERE name = 'schema'", [version])
         connection.execute("COMMIT")
     return version
+
+
+def brought_up(batch: Batch) -> Batch:
+    """A commit of an earlier version, killed before DuckDB had it, with the columns of now."""
+    added: dict[str, tuple[int, tuple[Any, ...]]] = {
+        "batch": (3, (batch.first,)),
+        "request": (4, (ZSTD,)),
+        "raw": (4, (ZSTD, 0)),
+    }
+    for table, rows in batch.tables.items():
+        width, more = added.get(table, (0, ()))
+        if rows and len(rows[0]) == width:
+            batch.tables[table] = [(*row, *more) for row in rows]
+        if table == "completion" and len(rows[0]) == 12:
+            batch.tables[table] = [(attempt, *row) for attempt, _, *row in rows]
+    return batch
 
 
 def _remember(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:

@@ -15,8 +15,9 @@ import duckdb
 from policy.errors import BadInput, LedgerBroken
 from policy.log import Frontier
 from synth.journal import Batch, Journal
+from synth.migrations import brought_up
 
-SCHEMA_VERSION = "6"
+SCHEMA_VERSION = "7"
 FIRST_SCHEMA = "3"  # what schema.sql makes; synth/migrations.py does the rest
 
 
@@ -49,7 +50,7 @@ def unmerged(
     the log with it. Raises LedgerBroken where something between is lost."""
     found = []
     try:
-        batches = [batch for journal in journals for batch in journal.read()]
+        batches = [brought_up(batch) for journal in journals for batch in journal.read()]
     except ValueError as error:
         raise LedgerBroken(
             f"its journal is damaged: {error}",

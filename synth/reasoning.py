@@ -17,7 +17,8 @@ from policy.guardrails import Asked, Guardrails, check_asked
 from policy.terms import Terms
 from policy.use import Use
 from synth.config import Teacher
-from synth.wire import Completion, Reply, TokenLogprobs
+from synth.logprobs import NO_LOGPROBS
+from synth.wire import Completion, Reply
 
 FEATURE = "reasoning"
 _KEYS = frozenset({"reasoning", "reasoning_content", "reasoning_details", "thinking", "thoughts"})
@@ -63,7 +64,7 @@ def without_reasoning(reply: Reply) -> Reply:
         return reply  # a word that looked like one: the token "thinking" among logprobs
     raw = json.dumps(silent, ensure_ascii=False, separators=(",", ":"))
     if completion:
-        signal = TokenLogprobs() if inline else completion.logprobs  # they spell the thoughts too
+        signal = NO_LOGPROBS if inline else completion.logprobs  # they spell the thoughts too
         result = replace(completion, reasoning="", logprobs=signal)
     return Reply(result, raw.encode("utf-8", "surrogatepass"), reply.headers)
 

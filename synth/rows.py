@@ -5,20 +5,19 @@ log valid and tells nobody what was there. Leaves hold text, whole numbers and b
 probabilities are among the content that is committed to, as float32 bytes.
 """
 
-import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain, islice
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from policy.digest import canonical, commit, sha256
+from synth.bodies import Pack, stored_reply, stored_request
 from synth.imported import ImportRow, import_leaf
 from synth.jobs import JobRow, job_leaf
+from synth.logprobs import packed
 from synth.notices import NoticeRow, notice_leaf
-from synth.wire import Call, Completion, TokenLogprobs
+from synth.wire import Call, Completion
 
 Leaf = Mapping[str, Any]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,7 @@ class OutcomeRow:
     def values(self, seq: int, content: tuple[Any, ...] | None, headers: bytes) -> tuple[Any, ...]:
         """The columns of table `outcome`, given those of table `completion` and the headers in
         their canonical form."""
-        stored = commit(self.salt, stored_content(content[2:])) if content else ""
+        stored = commit(self.salt, stored_content(content[1:])) if content else ""
         return (
             *(seq, self.attempt, self.at, str(self.outcome), self.failure, self.message),
             *(self.status, self.served_model, self.provider_request_id, self.prompt_tokens),
@@ -130,17 +129,17 @@ Row = (
 )
 
 
-Pack = Callable[[bytes], bytes]
 Tables = list[tuple[str, tuple[Any, ...]]]
 
 
 def entry(row: Row, seq: int, pack: Pack) -> tuple[Leaf, Tables]:
     """What a row puts into the log, and the values of each table that it touches; `pack` is what
-    compresses the bodies in them."""
+    compresses the long bodies in them."""
     match row:
         case AttemptRow():
             attempt = row.values(seq)
-            request = (row.call.key, row.base, row.call.path, pack(row.call.body))
+            form, body = stored_request(row.call.body, pack)
+            request = (row.call.key, row.base, row.call.path, body, form)
             return attempt_leaf(attempt), [("request", request), ("attempt", attempt)]
         case OutcomeRow():
             return _outcome(row, seq, pack)
@@ -163,31 +162,40 @@ def entry(row: Row, seq: int, pack: Pack) -> tuple[Leaf, Tables]:
 
 
 def _outcome(row: OutcomeRow, seq: int, pack: Pack) -> tuple[Leaf, Tables]:
-    content = completion_values(row.attempt, row.key, row.completion) if row.completion else None
+    content = completion_values(row.attempt, row.completion) if row.completion else None
     headers = canonical(dict(row.headers))
     outcome = row.values(seq, content, headers)
-    raw = (row.attempt, row.salt, headers.decode(), pack(row.raw))
-    tables: Tables = [("outcome", outcome), ("raw", raw)]
+    tables: Tables = [("outcome", outcome), _raw(row.attempt, row, headers, pack)]
     if content:
         tables.append(("completion", content))
     return outcome_leaf(outcome), tables
 
 
 def _imported(row: ImportRow, seq: int, pack: Pack) -> tuple[Leaf, Tables]:
-    content = completion_values(row.id, row.key, row.completion)
-    values = row.values(seq, stored_content(content[2:]), raw_bytes(b"{}", row.raw))
+    content = completion_values(row.id, row.completion)
+    values = row.values(seq, stored_content(content[1:]), raw_bytes(b"{}", row.raw))
+    form, body = stored_request(row.body, pack)
     return import_leaf(values), [
-        ("request", (row.key, row.base, row.format, pack(row.body))),
+        ("request", (row.key, row.base, row.format, body, form)),
         ("imported", values),
         ("completion", content),
-        ("raw", (row.id, row.salt, "{}", pack(row.raw))),
+        _raw(row.id, row, b"{}", pack),
     ]
 
 
-def completion_values(attempt: str, key: str, completion: Completion) -> tuple[Any, ...]:
+def _raw(
+    attempt: str, row: OutcomeRow | ImportRow, headers: bytes, pack: Pack
+) -> tuple[str, tuple[Any, ...]]:
+    """A row of table `raw`."""
+    text = row.completion.text if row.completion else ""
+    form, gap, body = stored_reply(row.raw, text, pack)
+    return "raw", (attempt, row.salt, headers.decode(), body, form, gap)
+
+
+def completion_values(attempt: str, completion: Completion) -> tuple[Any, ...]:
     """The columns of table `completion`."""
     return (
-        *(attempt, key, completion.text, completion.reasoning, completion.refusal),
+        *(attempt, completion.text, completion.reasoning, completion.refusal),
         *(completion.tool_calls, completion.finish_reason, completion.fingerprint),
         *(completion.service_tier, list(completion.ignored), completion.repaired),
         packed(completion.logprobs),
@@ -195,7 +203,7 @@ def completion_values(attempt: str, key: str, completion: Completion) -> tuple[A
 
 
 def stored_content(columns: tuple[Any, ...]) -> bytes:
-    """What `content_commit` commits to: the columns of table `completion` after (attempt, key)."""
+    """What `content_commit` commits to: the columns of table `completion` after its attempt."""
     *texts, ignored, repaired, signal = columns
     fields = {"texts": texts, "ignored": list(ignored), "repaired": repaired}
     return canonical(fields) + b"\n" + bytes(signal)
@@ -236,64 +244,3 @@ def receipt_leaf(values: tuple[Any, ...]) -> Leaf:
 def verdict_leaf(attempt: str, verdicts: tuple[tuple[Any, ...], ...]) -> Leaf:
     """The leaf of one pass of the filters over one completion."""
     return {"ref": attempt, "verdicts": [list(verdict) for verdict in verdicts]}
-
-
-def packed(signal: TokenLogprobs) -> bytes:
-    """Token logprobs as one value, little-endian; nothing where there are none.
-
-    Counts of tokens, candidates, token ids and candidate ids, then candidates per token, sizes of
-    the pieces of text, the probabilities as float32, the ids, and the pieces without a gap. As
-    seven columns of lists the same row took DuckDB ten times as long (docs/performance.md).
-    """
-    if not signal.token_bytes:
-        return b""
-    pieces = [*signal.token_bytes, *chain.from_iterable(signal.top_bytes)]
-    floats = [*signal.token_logprobs, *chain.from_iterable(signal.top_logprobs)]
-    counts = [len(row) for row in signal.top_bytes]
-    whole = [len(row) for row in signal.top_ids] == counts
-    tops = list(chain.from_iterable(signal.top_ids)) if whole else []
-    tokens = len(signal.token_bytes)
-    numbers = [
-        *(tokens, len(pieces) - tokens, len(signal.token_ids), len(tops)),
-        *(*counts, *map(len, pieces)),
-    ]
-    ids = [*signal.token_ids, *tops]
-    return b"".join(
-        (
-            struct.pack(f"<{len(numbers)}I", *numbers),
-            struct.pack(f"<{len(floats)}f", *floats),
-            struct.pack(f"<{len(ids)}I", *ids),
-            *pieces,
-        )
-    )
-
-
-def unpacked(data: bytes) -> TokenLogprobs:
-    """Token logprobs back from what `packed` wrote. Raises struct.error for anything else."""
-    if not data:
-        return TokenLogprobs()
-    tokens, candidates, ids, top_ids = struct.unpack_from("<4I", data)
-    counts = struct.unpack_from(f"<{tokens}I", data, 16)
-    sizes = struct.unpack_from(f"<{tokens + candidates}I", data, at := 16 + 4 * tokens)
-    floats = struct.unpack_from(f"<{len(sizes)}f", data, at := at + 4 * len(sizes))
-    numbers = struct.unpack_from(f"<{ids + top_ids}I", data, at := at + 4 * len(sizes))
-    start, pieces = at + 4 * len(numbers), []
-    for size in sizes:
-        pieces.append(data[start : start + size])
-        start += size
-    if start != len(data) or sum(counts) != candidates:
-        raise struct.error("these bytes are no token logprobs")
-    rows = _nested(counts, numbers[ids:]) if top_ids else ((),) * tokens
-    return TokenLogprobs(
-        token_bytes=tuple(pieces[:tokens]),
-        token_logprobs=floats[:tokens],
-        token_ids=numbers[:ids],
-        top_bytes=_nested(counts, pieces[tokens:]),
-        top_logprobs=_nested(counts, floats[tokens:]),
-        top_ids=rows,
-    )
-
-
-def _nested(counts: Sequence[int], flat: Sequence[T]) -> tuple[tuple[T, ...], ...]:
-    values = iter(flat)
-    return tuple([tuple(islice(values, count)) for count in counts])

@@ -10,13 +10,21 @@ import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-import zstandard
+from synth.bodies import ZSTD, unpacked
+from synth.crew import Crew
+from synth.ledger import Ledger
+from synth.reader import Readable, end_of
 
-from synth.ledger import Ledger, unpack
-
-BATCH = 2000
+BATCH, ROWS = 2000, 100_000  # bodies that are searched as one; rows of a part
+_SEARCHED = {
+    "completion": ("attempt", ("text", "reasoning", "refusal", "tool_calls"), False),
+    "raw": ("attempt", ("headers",), True),
+    "request": ("key", (), True),
+}
+"""Table -> what names a row of it, its columns of text, and whether it has a body. The text that
+was cut out of a reply is that of its completion."""
 T = TypeVar("T")
 
 
@@ -34,34 +42,60 @@ def holds(where: str, text: str) -> bool:
 
 def attempts_holding(ledger: Ledger, text: str) -> list[str]:
     """Attempts whose request, reply or completion holds the text, in order of the log."""
-    wanted = forms(text)
-    found = set(_in_completions(ledger, wanted))
-    found |= set(_in_bodies(ledger.each("SELECT attempt, body FROM raw"), wanted))
-    keys = list(_in_bodies(ledger.each("SELECT key, body FROM request"), wanted))
+    parts = [
+        Part(table, first, first + ROWS, forms(text))
+        for table in _SEARCHED
+        for first in range(0, end_of(ledger, table), ROWS)
+    ]
+    with Crew(ledger, names_holding, parts) as crew:
+        found = list(crew.found())
     rows = ledger.rows(
-        "SELECT id FROM asked WHERE id IN (SELECT unnest(?::VARCHAR[]))"
-        " OR key IN (SELECT unnest(?::VARCHAR[])) ORDER BY seq",
-        [sorted(found), keys],
+        "SELECT id FROM asked WHERE id IN (SELECT unnest($1::VARCHAR[]))"
+        " OR key IN (SELECT unnest($1::VARCHAR[])) ORDER BY seq",
+        [found],
     )
     return [one for (one,) in rows]
 
 
+class Part(NamedTuple):
+    """Rows of one table, and what is looked for in them."""
+
+    table: str
+    first: int
+    last: int
+    wanted: tuple[str, ...]
+
+
+def names_holding(ledger: Readable, part: Part) -> list[str]:
+    """Attempts, or keys of requests, whose rows hold a form of the text."""
+    name, texts, body = _SEARCHED[part.table]
+    found = []
+    if texts:
+        test = " OR ".join(f"contains(lower({one}), ?)" for one in texts for _ in part.wanted)
+        values = [form for _ in texts for form in part.wanted]
+        found += ledger.rows(
+            f"SELECT {name} FROM {part.table} WHERE rowid >= ? AND rowid < ? AND ({test})",  # noqa: S608
+            [part.first, part.last, *values],
+        )
+    if body:
+        rows = ledger.each(
+            f"SELECT {name}, form, body FROM {part.table} WHERE rowid >= ? AND rowid < ?",  # noqa: S608
+            [part.first, part.last],
+        )
+        found += [(one,) for one in _in_bodies(rows, part.wanted)]
+    return [one for (one,) in found]
+
+
 def _in_bodies(rows: Iterator[tuple[Any, ...]], wanted: Sequence[str]) -> Iterator[str]:
-    """Names of the compressed bodies that hold a form. A batch is unpacked by all cores at once and
-    searched whole; only where it has a hit is each body looked at."""
-    unpacker = zstandard.ZstdDecompressor()
+    """Names of the bodies that hold a form. A batch is searched whole; only where it has a hit is
+    each body looked at."""
     for batch in batched(rows, BATCH):
-        bodies: list[Any] = [bytes(body) for _, body in batch]
-        try:
-            whole = unpacker.multi_decompress_to_buffer(bodies, threads=-1)
-            plain: list[Any] = [whole[place] for place in range(len(whole))]
-        except (zstandard.ZstdError, ValueError):  # one of them is damaged: one by one then
-            plain = [_plain(body) for body in bodies]
+        plain = [_plain(form, bytes(body)) for _, form, body in batch]
         if _holds_any(b"\n".join(plain), wanted):
             yield from (
                 str(name)
-                for (name, _), body in zip(batch, plain, strict=True)
-                if _holds_any(bytes(body), wanted)
+                for (name, *_), body in zip(batch, plain, strict=True)
+                if _holds_any(body, wanted)
             )
 
 
@@ -79,24 +113,12 @@ def _holds_any(body: bytes, wanted: Sequence[str]) -> bool:
     return any(form in lowered for form in wanted)
 
 
-def _plain(body: bytes) -> bytes:
+def _plain(form: str, body: bytes) -> bytes:
     """What cannot be unpacked can hold nothing that anybody could read."""
     try:
-        return unpack(body)
+        return unpacked(body) if form == ZSTD else body
     except ValueError:
         return b""
-
-
-def _in_completions(ledger: Ledger, wanted: Sequence[str]) -> Iterator[str]:
-    """What is stored as text: completions, and the headers of replies."""
-    for table, columns in (
-        ("completion", ("text", "reasoning", "refusal", "tool_calls")),
-        ("raw", ("headers",)),
-    ):
-        test = " OR ".join(f"contains(lower({one}), ?)" for one in columns for _ in wanted)
-        values = [form for _ in columns for form in wanted]
-        for (attempt,) in ledger.each(f"SELECT attempt FROM {table} WHERE {test}", values):  # noqa: S608
-            yield attempt
 
 
 FIELDS = {

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from synth.logprobs import NO_LOGPROBS, TokenLogprobs
+
 
 class OutcomeClass(StrEnum):
     """What is known about one attempt after it ended."""
@@ -56,22 +58,6 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class TokenLogprobs:
-    """Teacher evidence per sampled token: T tokens, each with up to k candidates, as bytes.
-
-    `None` bytes mark a token without text (the end of the turn). Ids are the server's, where it
-    gives them, else empty.
-    """
-
-    token_bytes: tuple[bytes, ...] = ()
-    token_logprobs: tuple[float, ...] = ()
-    token_ids: tuple[int, ...] = ()
-    top_bytes: tuple[tuple[bytes, ...], ...] = ()
-    top_logprobs: tuple[tuple[float, ...], ...] = ()
-    top_ids: tuple[tuple[int, ...], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Completion:
     """What the teacher said."""
 
@@ -88,7 +74,7 @@ class Completion:
     fingerprint: str = ""
     provider_request_id: str = ""
     service_tier: str = ""
-    logprobs: TokenLogprobs = TokenLogprobs()
+    logprobs: TokenLogprobs = NO_LOGPROBS
     ignored: tuple[str, ...] = ()
     """Things that were asked for and silently not done: `logprobs`, `response_format`,
     `seed`."""

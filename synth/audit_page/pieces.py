@@ -15,8 +15,9 @@ from typing import Any
 
 from policy.errors import BadInput
 from synth.audit_page.account import Rows
+from synth.bodies import as_sent
 from synth.formats import read_columns
-from synth.ledger import Ledger, unpack
+from synth.ledger import Ledger
 from synth.notices import ERASED
 from synth.report.text import shortened, shown
 
@@ -64,10 +65,10 @@ LEFT JOIN judged j ON j.attempt = s.id
 ORDER BY s.seq
 """
 _WITH_TEXT = (
-    "r.body, COALESCE(NULLIF(c.text, ''), c.refusal)",
+    "r.form, r.body, COALESCE(NULLIF(c.text, ''), c.refusal)",
     "LEFT JOIN request r ON r.key = s.key",
 )
-_WITHOUT = ("NULL, NULL", "")
+_WITHOUT = ("NULL, NULL, NULL", "")
 
 
 def pack_rows(
@@ -94,14 +95,14 @@ def pack_rows(
 def _row(
     values: tuple[Any, ...], places: Mapping[str, int], members: Mapping[int, list[list[Any]]]
 ) -> list[Any]:
-    *head, verdicts, body, text = values
+    *head, verdicts, form, body, text = values
     head[FIELDS.index("decision")] = places.get(head[FIELDS.index("decision")])
     judged = [
         [one["f"], one["v"]["k"], one["v"]["r"], one["v"]["s"], one["v"]["e"]]
         for one in verdicts or ()
     ]
     frozen = members.get(head[FIELDS.index("answered")], [])
-    asked_text = shortened(asked(body), LONGEST_PROMPT) if body else ""
+    asked_text = shortened(asked(form, bytes(body)), LONGEST_PROMPT) if body else ""
     row = [*head, judged, frozen, asked_text, shortened(text or "", LONGEST_ANSWER)]
     return [seen(value) for value in row]
 
@@ -133,10 +134,10 @@ def _members(home: Path, datasets: Sequence[str]) -> dict[int, list[list[Any]]]:
     return found
 
 
-def asked(body: bytes) -> str:
+def asked(form: str, body: bytes) -> str:
     """What a person would call the question: the last turn of a request, in any dialect."""
     try:
-        parsed = json.loads(unpack(bytes(body)))
+        parsed = json.loads(as_sent(form, body))
     except ValueError:
         return ""
     if not isinstance(parsed, dict):

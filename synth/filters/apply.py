@@ -21,7 +21,7 @@ Found = dict[str, dict[str, Verdict]]
 """filter -> attempt -> verdict."""
 
 _COLUMNS = """
-SELECT c.attempt, c.key, c.text, c.finish_reason, c.refusal, c.tool_calls, c.ignored, a.model,
+SELECT c.attempt, a.key, c.text, c.finish_reason, c.refusal, c.tool_calls, c.ignored, a.model,
        o.served_model
 FROM completion c JOIN attempt a ON a.id = c.attempt JOIN outcome o ON o.attempt = c.attempt
 ORDER BY a.seq

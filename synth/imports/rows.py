@@ -11,15 +11,17 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field
 
+from synth.bodies import as_sent
 from synth.config import Dataset, Prompts
 from synth.filters.record import Candidate
-from synth.ledger import Ledger, unpack
+from synth.ledger import Ledger
 from synth.prompts import Prompt, side
 from synth.turns import Message, text_only, words_of
 
 _ROWS = """
 SELECT i.id, i.prompt_id, i.model, i.served_model, i.features, i.file, i.name, i.format, i.place,
-       i.declared_by, i.at_ms, r.body, c.text, c.finish_reason, c.refusal, c.tool_calls, c.ignored
+       i.declared_by, i.at_ms, r.body, r.form, c.text, c.finish_reason, c.refusal, c.tool_calls,
+       c.ignored
 FROM imported i JOIN completion c ON c.attempt = i.id JOIN request r ON r.key = i.key
 ORDER BY i.seq
 """
@@ -58,10 +60,10 @@ def imported_rows(ledger: Ledger, settings: Prompts, dataset: Dataset) -> Outsid
     found, samples, splits = Outside(), Counter[str](), dict[str, str]()
     for row in ledger.each(_ROWS) if dataset.imported else ():
         attempt, prompt_id, model, served = row[:4]
-        body, text, finish, refusal, tools, ignored = row[11:]
+        body, form, text, finish, refusal, tools, ignored = row[11:]
         found.imported[attempt] = Imported(model, *row[4:11])
         if prompt_id not in splits:
-            messages = tuple(json.loads(unpack(bytes(body)))["messages"])
+            messages = tuple(json.loads(as_sent(form, bytes(body)))["messages"])
             prompt = _prompt(prompt_id, messages, settings, dataset)
             splits[prompt_id] = prompt.split
             found.prompts.append(prompt)

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from synth.config import Sampling, Teacher
+from synth.logprobs import NO_LOGPROBS
 from synth.prompts import Message
 from synth.teachers.asking import Lack, at_home, no_json_object, no_logprobs, no_seed, versioned
 from synth.teachers.reading import (
@@ -34,7 +35,7 @@ from synth.teachers.reading import (
 )
 from synth.teachers.schemas import plain_schema
 from synth.turns import split_data_url, words_of
-from synth.wire import Completion, Failure, TokenLogprobs, Usage, text_or_empty
+from synth.wire import Completion, Failure, Usage, text_or_empty
 
 VERSION = "2023-06-01"
 _STOPS = {
@@ -199,7 +200,7 @@ def _completion(
             ),
             provider_request_id=request_id(headers) or word(data.get("id")),
             service_tier=word(table(data.get("usage")).get("service_tier")),
-            ignored=undone(text, stop, TokenLogprobs(), sampling, seed=False),
+            ignored=undone(text, stop, NO_LOGPROBS, sampling, seed=False),
             repaired=repaired,
         )
     )

@@ -7,8 +7,8 @@ the row carries none at all: half a distribution would teach something that the 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from synth.logprobs import NO_LOGPROBS, TokenLogprobs
 from synth.teachers.reading import count, items, table
-from synth.wire import TokenLogprobs
 
 SENTINEL = -9000.0  # OpenAI reports -9999.0 for a token outside its top 20
 
@@ -92,10 +92,10 @@ def _gathered(read: Callable[[], Sequence[tuple[Token, list[Token]]]]) -> TokenL
     try:
         pairs = read()
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        return TokenLogprobs()
+        return NO_LOGPROBS
     tokens = [token for token, _ in pairs]
     tops = [[top for top in found if top.logprob > SENTINEL] for _, found in pairs]
-    return TokenLogprobs(
+    return TokenLogprobs.of(
         token_bytes=tuple(token.text for token in tokens),
         token_logprobs=tuple(token.logprob for token in tokens),
         token_ids=_ids(tokens),

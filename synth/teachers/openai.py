@@ -17,6 +17,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from synth.config import Sampling, Teacher
+from synth.logprobs import TokenLogprobs
 from synth.prompts import Message
 from synth.teachers.asking import Lack, no_logprobs
 from synth.teachers.evidence import together_logprobs, token_logprobs
@@ -37,7 +38,6 @@ from synth.teachers.reading import (
 from synth.wire import (
     Completion,
     Failure,
-    TokenLogprobs,
     Usage,
     text_or_empty,
 )

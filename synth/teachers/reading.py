@@ -12,8 +12,9 @@ from typing import Any
 import jsonschema
 
 from synth.config import Sampling
+from synth.logprobs import TokenLogprobs
 from synth.teachers.signal import decoded
-from synth.wire import Completion, Failure, OutcomeClass, TokenLogprobs, Usage, text_or_empty
+from synth.wire import Completion, Failure, OutcomeClass, Usage, text_or_empty
 
 MAX_TOKENS = 2**31  # a usage beyond this is not a count
 REQUEST_IDS = ("x-request-id", "request-id", "apim-request-id", "mistral-correlation-id")
@@ -82,7 +83,7 @@ def undone(
     """What was asked for and is not there. JSON cut off by max_tokens is not the server's fault.
     `seed` says whether the dialect has one."""
     schema, found = sampling.json_schema, []
-    if sampling.logprobs and not signal.token_bytes:
+    if sampling.logprobs and not signal.counts:
         found.append("logprobs")
     asked = schema is not None and sampling.response_format == "json_schema"
     if asked and schema and finish_reason == "stop" and not follows_schema(text, schema):

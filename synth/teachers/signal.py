@@ -1,36 +1,35 @@
-"""JSON of a reply, read fast: 4,000 logprobs become typed rows and not 30,000 small objects.
+"""JSON of a reply, read fast: 4,000 logprobs become a few flat columns and not 30,000 objects.
 
     decoded(b'{"choices": [{"logprobs": {"content": [...]}, ...}], ...}')
     -> {"choices": [{"logprobs": TokenLogprobs(...), ...}], ...}
 
-The value is what `json.loads` would give, but for the `logprobs` of a large reply's choices: where
-they have the form of the OpenAI reference they come as TokenLogprobs. What is in any other form
-comes as plain JSON, and what msgspec refuses (half of a surrogate pair, for one) is for the slower
-reader to judge: two readers never disagree on what was paid for.
+The value is what `json.loads` would give, but for the `logprobs` of a large reply's one choice:
+where they have the form of the OpenAI reference they come as TokenLogprobs. What is in any other
+form comes as plain JSON, and what msgspec refuses (half of a surrogate pair, for one) is for the
+slower reader to judge: two readers never disagree on what was paid for.
 """
 
+import contextlib
 import json
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from synth.garbage import no_collections
-from synth.wire import TokenLogprobs
+from synth.logprobs import TokenLogprobs
 
-T = TypeVar("T")
 SENTINEL = -9000.0  # OpenAI reports -9999.0 for a token outside its top 20
 LARGE = 16 * 2**10  # bytes, from which reading in layers pays
 MAX_ID = 2**31
-START = 96  # bytes by which the logprobs are found in their reply: longer words take longer to find
+_DIGITS = b"0123456789 \t\r\n"
+KEY, LAST = b'"logprobs":', b'"top_logprobs":'
 
 
 class _Entry(msgspec.Struct, gc=False):
     logprob: float
-    octets: list[int] | msgspec.UnsetType | None = msgspec.field(
-        name="bytes", default=msgspec.UNSET
-    )
+    octets: msgspec.Raw = msgspec.field(name="bytes", default=msgspec.Raw(b""))
     token: str = ""
     id: int = -1
 
@@ -44,7 +43,7 @@ class _Logprobs(msgspec.Struct):
 
 
 class _Choice(msgspec.Struct):
-    logprobs: msgspec.Raw = msgspec.Raw(b"null")
+    logprobs: msgspec.Raw
 
 
 class _Reply(msgspec.Struct):
@@ -53,6 +52,7 @@ class _Reply(msgspec.Struct):
 
 _REPLY = msgspec.json.Decoder(_Reply)
 _LOGPROBS = msgspec.json.Decoder(_Logprobs)
+_OCTETS = msgspec.json.Decoder(list[int]).decode
 _ANY = msgspec.json.Decoder()
 
 
@@ -60,27 +60,44 @@ def decoded(raw: bytes) -> Any:
     """The value of a JSON text. Raises ValueError where it is none, UnicodeDecodeError among it."""
     text = raw.decode("utf-8")
     try:
-        return _in_layers(raw) if len(raw) >= LARGE else _ANY.decode(raw)
+        found = _in_layers(raw) if len(raw) >= LARGE else None
+        return _ANY.decode(raw) if found is None else found
     except msgspec.MsgspecError:
         return json.loads(text, parse_constant=_refuse_constant)
 
 
 def _in_layers(raw: bytes) -> Any:
-    """The reply without its logprobs, then these."""
-    signals = [bytes(choice.logprobs) for choice in _REPLY.decode(raw).choices]
-    rest = raw
-    for signal in signals:
-        if len(signal) >= LARGE:
-            # By its beginning: to look for all of it takes longer than to decode it.
-            before, _, after = rest.partition(start := signal[:START])
-            if not after.startswith(signal[START:]) or start in after:
-                return _ANY.decode(raw)
-            rest = before + b"null" + after[len(signal) - START :]
-    value = _ANY.decode(rest)
-    for choice, signal in zip(value["choices"], signals, strict=True):
-        if len(signal) >= LARGE:
-            choice["logprobs"] = _signal(signal)
-    return value
+    """The reply without its logprobs, then these; None where they are not found at once."""
+    place = _place(raw)
+    if place is None:
+        return None
+    at, end = place
+    value = _ANY.decode(raw[:at] + b"null" + raw[end:])
+    choices = value.get("choices") if isinstance(value, dict) else None
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and choice.get("logprobs", value) is None:
+            choice["logprobs"] = _signal(raw[at:end])
+            return value
+    return None
+
+
+def _place(raw: bytes) -> tuple[int, int] | None:
+    """Where the logprobs of the one choice that has any begin and end.
+
+    The end is found from their last candidates on: to go through all twice takes as long as to
+    read them. Whoever reads what stands there, and the rest, finds out if it is not so.
+    """
+    key, last = raw.find(KEY), raw.rfind(LAST)
+    at = raw.find(b"{", key)
+    if not 0 < key < at < last or raw[key - 1] == ord("\\") or raw.find(KEY, at) >= 0:
+        return None
+    if raw[key + len(KEY) : at].strip():
+        return None
+    opened = b'{"content":[{'
+    with contextlib.suppress(msgspec.MsgspecError):
+        (choice,) = _REPLY.decode(b'{"choices":[{"logprobs":' + opened + raw[last:]).choices
+        return at, last + len(bytes(choice.logprobs)) - len(opened)
+    return None
 
 
 def _signal(raw: bytes) -> Any:
@@ -94,46 +111,58 @@ def _signal(raw: bytes) -> Any:
 
 
 def token_logprobs(tokens: list[_Token]) -> TokenLogprobs:
-    """The evidence of typed rows. Raises ValueError where one of them is no token."""
+    """The evidence of typed rows. Raises ValueError or msgspec.ValidationError where one of them
+    is no token."""
     rows = [token.top_logprobs or [] for token in tokens]
-    likely = _checked(list(chain.from_iterable(rows)))
-    if likely and min(likely) <= SENTINEL:  # what stands for "outside the top 20" goes
+    entries = [*tokens, *chain.from_iterable(rows)]
+    values = _checked(entries)
+    if min(values) <= SENTINEL:  # what stands for "outside the top 20" goes
         rows = [[top for top in row if top.logprob > SENTINEL] for row in rows]
-        likely = tuple([value for value in likely if value > SENTINEL])
+        entries = [*tokens, *chain.from_iterable(rows)]
+        values = _checked(entries)
+    sizes, pieces = _texts(entries)
     return TokenLogprobs(
-        token_bytes=_pieces(tokens),
-        token_logprobs=_checked(tokens),
+        counts=tuple(map(len, rows)),
+        sizes=sizes,
+        values=values,
+        pieces=pieces,
         token_ids=_ids(tokens),
-        top_bytes=_nested(rows, _pieces(list(chain.from_iterable(rows)))),
-        top_logprobs=_nested(rows, likely),
-        top_ids=tuple([_ids(row) for row in rows]),
+        candidate_ids=_ids(entries[len(tokens) :]),
     )
 
 
-def _nested(rows: Sequence[Sequence[Any]], flat: tuple[T, ...]) -> tuple[tuple[T, ...], ...]:
-    """As many in each as the rows have."""
-    found, at = [], 0
-    for row in rows:
-        found.append(flat[at : at + len(row)])
-        at += len(row)
-    return tuple(found)
-
-
-def _checked(row: Sequence[_Entry]) -> tuple[float, ...]:
-    values = tuple([entry.logprob for entry in row])
-    if values and not -1e30 < min(values) <= max(values) < 1e-3:
+def _checked(entries: Sequence[_Entry]) -> tuple[float, ...]:
+    values = tuple([entry.logprob for entry in entries])
+    if not -1e30 < min(values) <= max(values) < 1e-3:
         raise ValueError("not a log probability")
     return values
 
 
-def _pieces(row: Sequence[_Entry]) -> tuple[bytes, ...]:
+def _texts(entries: Sequence[_Entry]) -> tuple[tuple[int, ...], bytes]:
+    """Sizes of the entries' texts, and these without a gap: all lists of bytes read as one."""
+    joined = b",".join([entry.octets for entry in entries])
+    commas = joined.translate(None, _DIGITS)[1:-1].split(b"],[")
+    if len(commas) == len(entries):
+        with contextlib.suppress(msgspec.MsgspecError):  # an empty one among them, or none
+            sizes = tuple([len(part) + 1 for part in commas])
+            pieces = bytes(_OCTETS(joined.replace(b"],[", b",")))
+            if sum(sizes) == len(pieces):
+                return sizes, pieces
+    texts = [_text(entry) for entry in entries]
+    return tuple(map(len, texts)), b"".join(texts)
+
+
+def _text(entry: _Entry) -> bytes:
     """`bytes` is null for a token without text; `token` may not be UTF-8's whole truth, so it is
     only read where `bytes` is absent."""
-    octets = [
-        entry.token.encode() if entry.octets is msgspec.UNSET else entry.octets or b""
-        for entry in row
-    ]
-    return tuple(map(bytes, octets))
+    octets = bytes(entry.octets)
+    if not octets:
+        return entry.token.encode()
+    if octets == b"null":
+        return b""
+    if octets.translate(None, _DIGITS + b",") != b"[]":  # msgspec takes 1.0 for a whole number
+        raise ValueError("not a list of bytes")
+    return bytes(_OCTETS(octets))
 
 
 def _ids(entries: Sequence[_Entry]) -> tuple[int, ...]:

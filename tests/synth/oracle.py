@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from synth.audit import findings
-from synth.ledger import Ledger, spent_nano, unpack
+from synth.bodies import as_sent
+from synth.ledger import Ledger, spent_nano
 from synth.project import load
 from tests.synth.parts import opened
 
@@ -86,12 +87,12 @@ class Oracle:
 def requests(ledger: Ledger) -> Iterator[tuple[str, str]]:
     """(digest of the body, what is known of it) of each request that was ever meant to be sent."""
     rows = ledger.rows(
-        "SELECT any_value(body), CASE WHEN bool_or(class = 'ok') THEN 'ok'"
+        "SELECT any_value(form), any_value(body), CASE WHEN bool_or(class = 'ok') THEN 'ok'"
         " WHEN bool_or(class = 'unknown') THEN 'unknown' ELSE max(class) END"
         " FROM request JOIN state USING (key) GROUP BY key"
     )
-    for body, outcome in rows:
-        yield hashlib.sha256(unpack(bytes(body))).hexdigest(), outcome
+    for form, body, outcome in rows:
+        yield hashlib.sha256(as_sent(form, body)).hexdigest(), outcome
 
 
 def running_total(ledger: Ledger) -> list[int]:
@@ -111,7 +112,9 @@ def cheapest(ledger: Ledger) -> int:
 
 
 def one_completion_a_request(ledger: Ledger) -> bool:
-    counts = ledger.rows("SELECT count(*), count(DISTINCT key) FROM completion")
+    counts = ledger.rows(
+        "SELECT count(*), count(DISTINCT a.key) FROM completion JOIN attempt a ON id = attempt"
+    )
     return bool(counts[0][0] == counts[0][1])
 
 

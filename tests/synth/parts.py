@@ -24,12 +24,13 @@ from synth.bench import Bench, permit_for
 from synth.config import Sampling, Teacher
 from synth.display import Display
 from synth.ledger import Ledger
+from synth.logprobs import TokenLogprobs
 from synth.plan import request_key
 from synth.project import load
 from synth.rows import AttemptRow, OutcomeRow
 from synth.steps import Collected, collect_step, get_ready
 from synth.stop import Stop
-from synth.wire import Call, Completion, TokenLogprobs, Usage
+from synth.wire import Call, Completion, Usage
 
 OFFERING = "smollm2@self-host"
 MODEL = "smollm2-135m"
@@ -151,7 +152,7 @@ def outcome_row(attempt: AttemptRow, outcome: str = "ok", kind: str = "") -> Out
 
 
 def completion(text: str = "All good", **fields: Any) -> Completion:
-    signal = TokenLogprobs(
+    signal = TokenLogprobs.of(
         token_bytes=(text.encode(),), token_logprobs=(-0.5,),
         top_bytes=((text.encode(), b"No"),), top_logprobs=((-0.5, -1.25),), top_ids=((),),
     )  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 from pyarrow.parquet import read_table
 
 from policy.errors import BadInput, BudgetReached
-from synth.ledger import unpack
+from synth.bodies import as_sent
 from tests import fake_teacher as fake
 from tests.command import spiritsafe
 from tests.dialect_servers import KEY_HEADERS, PATHS, DialectTeacher, answer
@@ -185,5 +185,5 @@ def test_the_stored_request_is_the_one_that_arrived(tmp_path: Path) -> None:
         path = project_of(tmp_path, server, rows=1)
         ask(path, environment=ENV)
     with opened(path) as ledger:
-        ((stored,),) = ledger.rows("SELECT body FROM request")
-    assert unpack(bytes(stored)) == server.seen[0].raw
+        (stored,) = ledger.rows("SELECT form, body FROM request")
+    assert as_sent(*stored) == server.seen[0].raw

@@ -184,7 +184,7 @@ def test_content_that_came_back_is_found(home: Path, tmp_path: Path) -> None:
                  " (SELECT id FROM attempt WHERE prompt_id = 'p0001')")[0]  # fmt: skip
     spiritsafe("erase", path, "--row", "p0001", *WHO)
     with duckdb.connect(str(home / "ledger.duckdb")) as connection:
-        connection.execute("INSERT INTO raw VALUES (?, ?, ?, ?)", list(kept))
+        connection.execute("INSERT INTO raw VALUES (?, ?, ?, ?, ?, ?)", list(kept))
     assert any("erased it; it is there" in one for one in found(home))
 
 

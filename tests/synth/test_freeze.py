@@ -15,8 +15,8 @@ from synth.audit import findings
 from synth.bench import permit_for
 from synth.config import Variant
 from synth.freeze import Frozen, freeze, spells
+from synth.logprobs import TokenLogprobs
 from synth.steps import filter_step, freeze_step, order_of
-from synth.wire import TokenLogprobs
 from tests import fake_teacher as fake
 from tests.fake_teacher import FakeTeacher
 from tests.synth.parts import ask, asked, bench_of, project, texts
@@ -118,7 +118,10 @@ def test_the_test_split_is_never_filtered(path: Path) -> None:
 
 def test_the_other_splits_hold_only_what_passes(path: Path) -> None:
     frozen(path, 'dataset.require=["finish"]')
-    passing = asked(path, "SELECT key FROM completion WHERE finish_reason = 'stop'")
+    passing = asked(
+        path,
+        "SELECT a.key FROM completion JOIN attempt a ON id = attempt WHERE finish_reason = 'stop'",
+    )
     learned = [row["key"] for split in ("train", "validation") for row in rows(path, split)]
     assert learned
     assert set(learned) <= {key for (key,) in passing}
@@ -203,7 +206,7 @@ def test_tokens_that_spell_the_text_are_signal(path: Path) -> None:
 def test_signal_means_that_the_tokens_spell_the_text(
     tokens: tuple[bytes, ...], text: str, usable: bool
 ) -> None:
-    assert spells(TokenLogprobs(token_bytes=tokens), text) is usable
+    assert spells(TokenLogprobs.of(token_bytes=tokens), text) is usable
 
 
 def test_tokens_of_another_text_are_kept_and_not_used(tmp_path: Path) -> None:

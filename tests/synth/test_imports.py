@@ -15,10 +15,10 @@ from policy.errors import BadInput, PolicyDenied
 from policy.manifest import read_manifest
 from policy.permit import Action
 from synth.audit import findings
+from synth.bodies import as_sent
 from synth.gates import dataset_permit
 from synth.imports import FORMATS, File
 from synth.imports.step import Brought, Declared, import_step
-from synth.ledger import unpack
 from synth.steps import filter_step, freeze_step
 from tests.command import environment, spiritsafe
 from tests.synth.parts import ask, asked, bench_of, project
@@ -183,9 +183,9 @@ def test_a_batch_is_joined_with_its_requests(path: Path, tmp_path: Path) -> None
     said, asked_ = batch(tmp_path)
     brought = bring(path, said, "openai-batch", requests=asked_)
     assert (brought.rows, brought.skipped) == (2, 2)
-    found = asked(path, "SELECT r.body, i.place FROM imported i JOIN request r USING (key)"
+    found = asked(path, "SELECT r.form, r.body FROM imported i JOIN request r USING (key)"
                         " ORDER BY i.seq")  # fmt: skip
-    assert json.loads(unpack(bytes(found[0][0])))["messages"][-1]["content"] == "Q1"
+    assert json.loads(as_sent(*found[0]))["messages"][-1]["content"] == "Q1"
     with pytest.raises(BadInput, match="add --requests"):
         bring(path, said, "openai-batch")
     lines(asked_, [{"custom_id": "other", "body": {"messages": asking("x")}}])
@@ -222,8 +222,8 @@ def test_reasoning_is_kept_only_where_the_terms_list_it(path: Path, tmp_path: Pa
         bring(path, file, "openai-stored", offering="mistral-api", features=("reasoning",))
     bring(path, file, "openai-stored")
     assert asked(path, "SELECT DISTINCT reasoning FROM completion") == [("",)]
-    for (packed,) in asked(path, "SELECT body FROM raw"):
-        assert b"secret thought" not in unpack(bytes(packed))
+    for stored_as in asked(path, "SELECT form, body FROM raw"):
+        assert b"secret thought" not in as_sent(*stored_as)
     other = project(tmp_path / "other", "http://127.0.0.1:9/v1", dataset=LOOSE)
     bring(other, file, "openai-stored", features=("reasoning",))
     assert asked(other, "SELECT DISTINCT reasoning FROM completion") == [("a secret thought",)]
@@ -232,8 +232,8 @@ def test_reasoning_is_kept_only_where_the_terms_list_it(path: Path, tmp_path: Pa
 def test_nothing_of_the_account_is_kept(path: Path, tmp_path: Path) -> None:
     file = stored(tmp_path, 2, metadata={"user": "jane@example.com"}, request_id="req_9")
     bring(path, file, "openai-stored")
-    for (packed,) in asked(path, "SELECT body FROM raw"):
-        assert b"jane@" not in unpack(bytes(packed))
+    for stored_as in asked(path, "SELECT form, body FROM raw"):
+        assert b"jane@" not in as_sent(*stored_as)
 
 
 def test_it_is_filtered_frozen_and_gated_like_any_other(path: Path, tmp_path: Path) -> None:
@@ -449,8 +449,8 @@ def test_litellm_s_log_is_read(path: Path, tmp_path: Path) -> None:
     brought = bring(path, file, "litellm")
     assert (brought.rows, brought.skipped, brought.collected) == (2, 1, (str(DAY), str(DAY)))
     assert asked(path, "SELECT place FROM imported ORDER BY seq") == [("line 1",), ("line 3",)]
-    for (packed,) in asked(path, "SELECT body FROM raw"):
-        assert b"88dc28d0f030" not in unpack(bytes(packed))
+    for stored_as in asked(path, "SELECT form, body FROM raw"):
+        assert b"88dc28d0f030" not in as_sent(*stored_as)
 
 
 def test_the_command_says_what_came_in_and_what_the_filters_will_miss(

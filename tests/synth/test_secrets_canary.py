@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from synth.ledger import unpack
+from synth.bodies import ZSTD, unpacked
 from tests import fake_teacher as fake
 from tests.command import Done, spiritsafe
 from tests.dialect_servers import KEY_HEADERS, PATHS, DialectTeacher, answer
@@ -60,8 +60,8 @@ def stored(home: Path) -> Iterator[str]:
         for (name,) in names:
             for row in ledger.each(f"SELECT * FROM {name}"):
                 yield repr(row)
-        for (body,) in ledger.each("SELECT body FROM raw UNION ALL SELECT body FROM request"):
-            yield repr(unpack(bytes(body)))
+        long = "SELECT form, body FROM raw UNION ALL SELECT form, body FROM request"
+        yield from (repr(unpacked(body)) for form, body in ledger.each(long) if form == ZSTD)
 
 
 def holders(home: Path, done: Done) -> list[str]:
