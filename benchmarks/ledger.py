@@ -244,8 +244,14 @@ def questions(bench: Bench, ledger: Ledger) -> dict[str, Callable[[], object]]:
         "audit retention": lambda: retention(bench, ledger),
         "takedown plan --offering": lambda: plan_takedown(ledger, home, Target("openai-api")),
         "takedown plan --row": lambda: plan_takedown(ledger, home, Target(rows=("p7",))),
-        "audit erasure": lambda: erasure(bench, ledger, "Jane Doe"),
+        "audit erasure": lambda: searched(bench, ledger),
     }
+
+
+def searched(bench: Bench, ledger: Ledger) -> None:
+    """As `spiritsafe audit erasure` does it."""
+    ledger.only_read()
+    erasure(bench, ledger, "Jane Doe")
 
 
 def check(ledger: Ledger, home: Path) -> None:

@@ -24,7 +24,6 @@ from synth.breaker import CLEARANCE, FOLDER, KEY
 from synth.checkpoints import missing_notes, notes, public_key
 from synth.crew import Crew
 from synth.ledger import Ledger
-from synth.ledger_checks import check, parts_of
 from synth.notices import KEY_CHANGE, MARK
 from synth.takedown import FILE, WITHDRAWN, states_at, states_of
 
@@ -59,7 +58,7 @@ def _verify_ledger(ledger: Ledger, home: Path) -> list[Finding]:
     if ledger.size and not signed:
         found.append(Finding("checkpoints", "none is there, so nothing vouches for the log"))
     found += [Finding(f"checkpoints/{name}", why) for name, why in missing_notes(ledger, home)]
-    with Crew(ledger, check, parts_of(ledger)) as crew:
+    with Crew(ledger) as crew:
         if public:
             try:
                 found += verify_tree(_hashes(ledger), signed, public, edges(ledger))
@@ -67,7 +66,7 @@ def _verify_ledger(ledger: Ledger, home: Path) -> list[Finding]:
                 found += _handed_over(ledger, public.split())
             except SpiritSafeError as error:
                 found.append(Finding("keys/log.pub", error.message))
-        found += crew.found()
+        found += crew.findings()
     return list(dict.fromkeys(found))
 
 

@@ -32,13 +32,18 @@ NAME = "ledger"
 _STORAGE = "STORAGE_VERSION 'v1.5.0', ROW_GROUP_SIZE 4096"
 
 
-def connect(path: Path, *, only_read: bool = False) -> duckdb.DuckDBPyConnection:
-    """Open the file, for writing unless told otherwise, hardened. Raises LedgerBroken if that
-    cannot be."""
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def connect(path: Path, *, only_read: bool = False, threads: int = 1) -> duckdb.DuckDBPyConnection:
+    """Open the file, for writing unless told otherwise, hardened. One thread for small statements:
+    handing them about costs more than it saves. Raises LedgerBroken if that cannot be."""
     connection = duckdb.connect(
         config={
             "wal_autocheckpoint": "4MB",  # until then rows lie in memory, twice their size
-            "threads": 1,  # small statements: handing them about costs more than it saves
+            "threads": threads,
         }
     )
     try:

@@ -28,7 +28,7 @@ from policy.errors import BadInput, LedgerBroken, SpiritSafeError
 from policy.files import sync_folder
 from policy.log import Frontier, leaf_body, leaf_hash
 from synth.crash import Passing, Point, pass_by
-from synth.database import DAMAGE, beside, connect, damaged, write_error
+from synth.database import DAMAGE, beside, connect, cores, damaged, write_error
 from synth.head import Head, check_root, check_size, head_path, read_head
 from synth.journal import Batch, Journal
 from synth.merging import forget, merge, squeeze
@@ -188,14 +188,17 @@ class Ledger:
                 raise write_error(error, self.path) from error
 
     def only_read(self) -> None:
-        """Write no more, and let other processes read beside this one: `Reader`. Until the last of
+        """Write no more, read with all cores, and let other processes read beside this one:
+        `Reader`. Until the last of
         them ends, none can write. Raises LedgerBroken where one began to just now."""
         with self._using, self._writing:
+            if self.reads_only:
+                return
             self._merge()
             self._connection.execute("CHECKPOINT")
             self._connection.close()
             self._failed = BadInput("the ledger is only read", where=self.path.name)
-            self._connection = connect(self.path, only_read=True)
+            self._connection = connect(self.path, only_read=True, threads=cores())
             self.reads_only = True
 
     async def drained(self) -> None:

@@ -1,16 +1,19 @@
-"""Bodies of requests, and the short way to many that differ in their last message alone.
+"""Bodies of requests, their keys, and the short way to the keys of many that differ in one message.
 
     path, body = sent(teacher, sampling, prompt, sample)        # exactly as it goes out
-    Moulds(teacher, sampling).sent(prompt, sample)              # the same bytes
+    digest_of(base, path, body.decode(), sample)                # the 32 bytes of its key
+    Moulds(teacher, sampling, base).digest(prompt, sample)      # the same
 
 A million prompts mostly share all but the row's own text. A ledger is resumed by the key of every
-body, and rendering each whole would take as long as everything else together.
+body, and rendering each whole would take longer than everything else together.
 """
 
 import json
 from dataclasses import replace
-from typing import NamedTuple
+from hashlib import sha256
+from typing import Any, NamedTuple
 
+from policy.digest import canonical
 from synth.config import Sampling, Teacher
 from synth.prompts import Prompt
 from synth.teachers import ADAPTERS
@@ -30,64 +33,87 @@ def sent(teacher: Teacher, sampling: Sampling, prompt: Prompt, sample: int) -> t
     return adapter.path(teacher), _WRITE(built).encode()
 
 
-class _Mould(NamedTuple):
-    """A body without the text of its last message."""
+def digest_of(base: str, path: str, body: str, sample: int) -> bytes:
+    """The 32 bytes of a request's key."""
+    return sha256(_whole(base, path, body, sample)).digest()
 
-    path: str
-    before: bytes
+
+def _whole(base: str, path: str, body: str, sample: int) -> bytes:
+    return canonical({"base": base, "path": path, "body": body, "sample": sample})
+
+
+class _Mould(NamedTuple):
+    """What a key is the digest of, without the text of the body's last message."""
+
+    before: Any
+    """SHA-256 of what stands before it."""
     after: bytes
+
+    def digest(self, text: str) -> bytes:
+        state = self.before.copy()
+        state.update(_inner(_WRITE(text)) + self.after)
+        return bytes(state.digest())
+
+
+def _inner(text: str) -> bytes:
+    """A text as it stands within another string of JSON."""
+    return canonical(text)[1:-1]
 
 
 Shape = tuple[int, str, tuple[int, ...]]
 
 
 class Moulds:
-    """Renders calls that come in runs of one shape."""
+    """Keys of calls that come in runs of one shape."""
 
-    def __init__(self, teacher: Teacher, sampling: Sampling) -> None:
-        self._settings = teacher, sampling
-        self._runs = {True: _Run(teacher, sampling), False: _Run(teacher, sampling)}
+    def __init__(self, teacher: Teacher, sampling: Sampling, base: str) -> None:
+        self._settings = teacher, sampling, base
+        self._runs = {True: _Run(*self._settings), False: _Run(*self._settings)}
 
-    def sent(self, prompt: Prompt, sample: int) -> tuple[str, bytes]:
-        """Path and body of a call, as the function `sent` gives them."""
+    def digest(self, prompt: Prompt, sample: int) -> bytes:
+        """The 32 bytes of the key of a call, as `digest_of` gives them for what is sent."""
+        run = self._runs[prompt.split == "test"]
         text = prompt.teacher[-1]["content"]
         if type(text) is not str or not text or text[0].isspace() or text[-1].isspace():
-            return sent(*self._settings, prompt, sample)
-        return self._runs[prompt.split == "test"].sent(prompt, sample, text)
+            return run.rendered(prompt, sample)
+        return run.digest(prompt, sample, text)
 
 
 class _Run:
     """Calls of one shape, one after the other; the splits are mixed, so each has its own."""
 
-    def __init__(self, teacher: Teacher, sampling: Sampling) -> None:
-        self._settings = teacher, sampling
+    def __init__(self, teacher: Teacher, sampling: Sampling, base: str) -> None:
+        self._teacher, self._sampling, self._base = teacher, sampling, base
         self._shape: Shape | None = None
         self._mould: _Mould | None = None
         self._cast = 0
 
-    def sent(self, prompt: Prompt, sample: int, text: str) -> tuple[str, bytes]:
-        """Path and body of a call."""
+    def rendered(self, prompt: Prompt, sample: int) -> bytes:
+        """The key of a call by its whole body."""
+        path, body = sent(self._teacher, self._sampling, prompt, sample)
+        return digest_of(self._base, path, body.decode(), sample)
+
+    def digest(self, prompt: Prompt, sample: int, text: str) -> bytes:
+        """The key of a call."""
         messages = prompt.teacher
         # What stands before the row's text is one object for all rows that share it.
         shape = (sample, messages[-1]["role"], tuple(map(id, messages[:-1])))
         if shape != self._shape:  # the next one of this shape is worth a mould
             self._shape, self._mould, self._cast = shape, None, 0
-            return sent(*self._settings, prompt, sample)
+            return self.rendered(prompt, sample)
         if self._cast % EVERY == 0:
             return self._checked(prompt, sample, text)
         self._cast += 1
-        mould = self._mould
-        if mould is None:
-            return sent(*self._settings, prompt, sample)
-        return mould.path, mould.before + _WRITE(text).encode() + mould.after
+        return self._mould.digest(text) if self._mould else self.rendered(prompt, sample)
 
-    def _checked(self, prompt: Prompt, sample: int, text: str) -> tuple[str, bytes]:
+    def _checked(self, prompt: Prompt, sample: int, text: str) -> bytes:
         """Rendered whole; the mould is used on only where it gives the same."""
-        whole = sent(*self._settings, prompt, sample)
+        whole = self.rendered(prompt, sample)
         marked = (*prompt.teacher[:-1], {**prompt.teacher[-1], "content": _MARK})
-        path, body = sent(*self._settings, replace(prompt, teacher=marked), sample)
-        before, quoted, after = body.partition(_WRITE(_MARK).encode())
+        path, body = sent(self._teacher, self._sampling, replace(prompt, teacher=marked), sample)
+        before, quoted, after = body.decode().partition(_WRITE(_MARK))
+        start, _, end = _whole(self._base, path, _MARK, sample).partition(_inner(_MARK))
+        mould = _Mould(sha256(start + _inner(before)), _inner(after) + end)
         self._cast += 1
-        same = (path, before + _WRITE(text).encode() + after) == whole
-        self._mould = _Mould(path, before, after) if quoted and same else None
+        self._mould = mould if quoted and mould.digest(text) == whole else None
         return whole

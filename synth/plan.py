@@ -14,14 +14,13 @@ import json
 from array import array
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
-from hashlib import sha256
 from itertools import chain, pairwise
 from typing import Any
 
-from policy.digest import PREFIX, canonical
+from policy.digest import PREFIX
 from synth.config import Limits, Sampling, Teacher
 from synth.ledger import Ledger
-from synth.moulds import Moulds, sent
+from synth.moulds import Moulds, digest_of, sent
 from synth.prompts import Prompt
 from synth.turns import pictures_of, words_of
 from synth.wire import Call
@@ -41,7 +40,7 @@ class Calls(Sequence[Call]):
         self._more = array("L", [at for at, one in enumerate(prompts) if one.split != "test"])
         self._size = len(prompts) + len(self._more) * (sampling.samples - 1)
         self._keys = bytearray(32 * self._size)
-        self._moulds = Moulds(teacher, sampling)
+        self._moulds = Moulds(teacher, sampling, base)
 
     def __len__(self) -> int:
         return self._size
@@ -64,8 +63,7 @@ class Calls(Sequence[Call]):
         known = self._keys[32 * at : 32 * at + 32]
         if any(known):
             return bytes(known)
-        prompt, sample = self._where(at)
-        found = _digest(self._settings[2], *self._moulds.sent(prompt, sample), sample)
+        found = self._moulds.digest(*self._where(at))
         self._keys[32 * at : 32 * at + 32] = found
         return found
 
@@ -123,7 +121,8 @@ class Queue:
 
 
 class Attempts:
-    """How many attempts a key has had: by the ledger, and in this run until its last word."""
+    """How many attempts a key without an answer has had: by the ledger, and in this run until its
+    last word."""
 
     def __init__(self, had: dict[bytes, int], again: Set[bytes]) -> None:
         self._had = had
@@ -207,22 +206,18 @@ def _most_tokens(teacher: Teacher, sampling: Sampling, prompt: Prompt) -> int:
 
 def request_key(base: str, path: str, body: bytes, sample: int) -> str:
     """Identity of a request."""
-    return PREFIX + _digest(base, path, body, sample).hex()
-
-
-def _digest(base: str, path: str, body: bytes, sample: int) -> bytes:
-    whole = canonical({"base": base, "path": path, "body": body.decode(), "sample": sample})
-    return sha256(whole).digest()
+    return PREFIX + digest_of(base, path, body.decode(), sample).hex()
 
 
 _HISTORY = """
-SELECT unhex(substr(key, 8, 32)), CASE WHEN bool_or(class = 'ok') THEN 'done'
+SELECT standing, attempts, string_agg(short, '') FROM
+(SELECT substr(key, 8, 32) AS short, CASE WHEN bool_or(class = 'ok') THEN 'done'
                  WHEN bool_or(class = 'billed_bad') THEN 'unusable'
                  WHEN bool_or(class = 'pending') THEN 'pending'
                  WHEN bool_or(class = 'unknown') THEN 'lost'
                  WHEN arg_max(kind, seq) IN ('bad_request', 'content_filter') THEN 'refused'
-                 ELSE 'again' END, count(*)
-FROM state GROUP BY state.key
+                 ELSE 'again' END AS standing, count(*) AS attempts
+FROM state GROUP BY state.key) GROUP BY standing, attempts
 """
 # Refusals that the same request would meet again are not sent again by themselves.
 _RESENDS = """
@@ -233,30 +228,37 @@ SELECT count(*) FROM state JOIN (SELECT key, min(seq) AS lost FROM state WHERE c
 
 def sort_out(ledger: Ledger, calls: Sequence[Call], limits: Limits) -> Plan:
     """Ask the ledger what happened to each call before. Two queries, whatever the size."""
-    known: dict[bytes, tuple[str, int]] = {}
-    same: dict[tuple[str, int], tuple[str, int]] = {}
-    for key, standing, attempts in ledger.each(_HISTORY):
-        found = (standing, attempts)
-        known[key] = same.setdefault(found, found)
+    known: dict[bytes, str] = {}
+    before: dict[bytes, int] = {}
+    for standing, attempts, shorts in ledger.each(_HISTORY):
+        keys = _split(bytes.fromhex(shorts))
+        known.update(dict.fromkeys(keys, standing))
+        if standing != "done":
+            before.update(dict.fromkeys(keys, attempts))
     resends = int(ledger.one(_RESENDS)[0])
     asked, again = array("Q"), set[bytes]()
-    had = Attempts({key: attempts for key, (_, attempts) in known.items()}, again)
+    had = Attempts(before, again)
     result = Plan(calls, Chosen(calls), Chosen(calls), Chosen(calls), had, resends=resends)
     allowed = limits.max_resends - resends if limits.on_unknown == "resend" else 0
     for at in range(len(calls)):
         short = _short_of(calls, at)
-        standing = known[short][0] if short in known else "new"
+        standing = known.get(short, "new")
+        if standing == "done":
+            result.done += 1
+            continue
         if standing == "lost" and allowed > 0:
             allowed, standing = allowed - 1, "again"
         if standing in ("new", "again"):
             result.todo.add(at)
             asked.append(int.from_bytes(short[:8]))
-        elif standing == "done":
-            result.done += 1
         else:
             _count(result, at, standing)
     again.update(_twice(calls, result.todo.places, asked))
     return result
+
+
+def _split(keys: bytes) -> list[bytes]:
+    return [keys[at : at + SHORT] for at in range(0, len(keys), SHORT)]
 
 
 def _twice(calls: Sequence[Call], places: Sequence[int], numbers: Sequence[int]) -> Iterator[bytes]:

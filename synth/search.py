@@ -8,16 +8,12 @@ indexed, so the answer does not depend on what somebody thought of indexing.
 
 import json
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
 
 from synth.bodies import ZSTD, unpacked
-from synth.crew import Crew
 from synth.ledger import Ledger
-from synth.reader import Readable, end_of
+from synth.reader import Readable
 
-BATCH, ROWS = 2000, 100_000  # bodies that are searched as one; rows of a part
 _SEARCHED = {
     "completion": ("attempt", ("text", "reasoning", "refusal", "tool_calls"), False),
     "raw": ("attempt", ("headers",), True),
@@ -25,7 +21,6 @@ _SEARCHED = {
 }
 """Table -> what names a row of it, its columns of text, and whether it has a body. The text that
 was cut out of a reply is that of its completion."""
-T = TypeVar("T")
 
 
 def forms(text: str) -> tuple[str, ...]:
@@ -40,15 +35,10 @@ def holds(where: str, text: str) -> bool:
     return any(form in lowered for form in forms(text))
 
 
-def attempts_holding(ledger: Ledger, text: str) -> list[str]:
+def attempts_holding(ledger: Readable, text: str) -> list[str]:
     """Attempts whose request, reply or completion holds the text, in order of the log."""
-    parts = [
-        Part(table, first, first + ROWS, forms(text))
-        for table in _SEARCHED
-        for first in range(0, end_of(ledger, table), ROWS)
-    ]
-    with Crew(ledger, names_holding, parts) as crew:
-        found = list(crew.found())
+    wanted = forms(text)
+    found = [name for table in _SEARCHED for name in _names_holding(ledger, table, wanted)]
     rows = ledger.rows(
         "SELECT id FROM asked WHERE id IN (SELECT unnest($1::VARCHAR[]))"
         " OR key IN (SELECT unnest($1::VARCHAR[])) ORDER BY seq",
@@ -57,66 +47,45 @@ def attempts_holding(ledger: Ledger, text: str) -> list[str]:
     return [one for (one,) in rows]
 
 
-class Part(NamedTuple):
-    """Rows of one table, and what is looked for in them."""
-
-    table: str
-    first: int
-    last: int
-    wanted: tuple[str, ...]
-
-
-def names_holding(ledger: Readable, part: Part) -> list[str]:
+def _names_holding(ledger: Readable, table: str, wanted: Sequence[str]) -> Iterator[str]:
     """Attempts, or keys of requests, whose rows hold a form of the text."""
-    name, texts, body = _SEARCHED[part.table]
-    found = []
-    if texts:
-        test = " OR ".join(f"contains(lower({one}), ?)" for one in texts for _ in part.wanted)
-        values = [form for _ in texts for form in part.wanted]
-        found += ledger.rows(
-            f"SELECT {name} FROM {part.table} WHERE rowid >= ? AND rowid < ? AND ({test})",  # noqa: S608
-            [part.first, part.last, *values],
-        )
+    name, texts, body = _SEARCHED[table]
+    narrowed, values = _narrowed(texts, body, wanted)
+    columns = [name, *texts, *(("form", "body") if body else ())]
+    for found, *row in ledger.each(
+        f"SELECT {', '.join(columns)} FROM {table} WHERE {narrowed}",  # noqa: S608
+        values,
+    ):
+        if any(_holds(one, wanted) for one in row[: len(texts)]) or (
+            body and _holds(_plain(*row[len(texts) :]), wanted)
+        ):
+            yield found
+
+
+def _narrowed(texts: Sequence[str], body: bool, wanted: Sequence[str]) -> tuple[str, list[str]]:
+    """What DuckDB can tell of a row by itself, as a condition and its parameters: of ASCII. Its
+    small letters of other alphabets are not all Python's."""
+    if not all(form.isascii() for form in wanted):
+        return "true", []
+    tests = [f"contains(lower({one}), ?)" for one in texts for _ in wanted]
+    values = [form for _ in texts for form in wanted]
     if body:
-        rows = ledger.each(
-            f"SELECT {name}, form, body FROM {part.table} WHERE rowid >= ? AND rowid < ?",  # noqa: S608
-            [part.first, part.last],
-        )
-        found += [(one,) for one in _in_bodies(rows, part.wanted)]
-    return [one for (one,) in found]
+        tests.append(f"form = '{ZSTD}'")
+        tests += ["coalesce(contains(lower(try(decode(body))), ?), true)" for _ in wanted]
+        values += wanted
+    return " OR ".join(tests), values
 
 
-def _in_bodies(rows: Iterator[tuple[Any, ...]], wanted: Sequence[str]) -> Iterator[str]:
-    """Names of the bodies that hold a form. A batch is searched whole; only where it has a hit is
-    each body looked at."""
-    for batch in batched(rows, BATCH):
-        plain = [_plain(form, bytes(body)) for _, form, body in batch]
-        if _holds_any(b"\n".join(plain), wanted):
-            yield from (
-                str(name)
-                for (name, *_), body in zip(batch, plain, strict=True)
-                if _holds_any(body, wanted)
-            )
-
-
-def batched(rows: Iterator[T], size: int) -> Iterator[list[T]]:
-    """Lists of so many, the last one shorter."""
-    while batch := list(islice(rows, size)):
-        yield batch
-
-
-def _holds_any(body: bytes, wanted: Sequence[str]) -> bool:
-    if body.isascii():  # then no other letter can be what a form is of
-        small = body.lower()
-        return any(form.encode() in small for form in wanted if form.isascii())
-    lowered = body.decode("utf-8", "replace").lower()
+def _holds(where: str | bytes, wanted: Sequence[str]) -> bool:
+    text = where.decode("utf-8", "replace") if isinstance(where, bytes) else where
+    lowered = text.lower()
     return any(form in lowered for form in wanted)
 
 
 def _plain(form: str, body: bytes) -> bytes:
     """What cannot be unpacked can hold nothing that anybody could read."""
     try:
-        return unpacked(body) if form == ZSTD else body
+        return unpacked(bytes(body)) if form == ZSTD else bytes(body)
     except ValueError:
         return b""
 

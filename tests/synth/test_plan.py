@@ -129,7 +129,8 @@ def test_history_decides_what_is_sent(
     ledger: Ledger, history: list[tuple[str, str]], limits: dict[str, Any], place: str
 ) -> None:
     found = sorted_out(ledger, history, **limits)
-    assert found.attempts.get(call().key, 0) == len(history)
+    had = 0 if found.done else len(history)  # what is answered has no next attempt
+    assert found.attempts.get(call().key, 0) == had
     counts = {"todo": len(found.todo), "done": found.done, "held": len(found.held),
               "unusable": found.unusable, "refused": found.refused}  # fmt: skip
     assert counts == {name: int(name == place) for name in counts}
