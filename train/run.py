@@ -262,17 +262,14 @@ def teach(
 
 def _trainer(lesson: Lesson, training: Training, folder: Path, metrics: Metrics) -> Any:
     """TRL's trainer for the objective; importing it takes seconds."""
-    from train.stable_trainers import OnPolicyTrainer, Plan, PreferenceTrainer
-    from train.trainer import StudentTrainer, Watch
+    from train.stable_trainers import OnPolicyTrainer, PreferenceTrainer
+    from train.trainer import Plan, StudentTrainer, Watch
 
     model, tokenizer, examples = lesson.model, lesson.reader.tokenizer, lesson.examples
+    plan = Plan(lesson.schedule.steps, folder, lesson.hardware)
     if not ALONE & training.objective.keys():
         watch = Watch(metrics, lesson.validation, training)
-        return StudentTrainer.of(
-            model, tokenizer, examples, training, lesson.schedule.steps, folder, watch,
-            lesson.hardware,
-        )  # fmt: skip
-    plan = Plan(lesson.schedule.steps, folder, lesson.hardware)
+        return StudentTrainer.of(model, tokenizer, examples, training, plan, watch)
     watch = Watch(metrics, [], training)  # no row of one answer tells how these two fare
     if lesson.teacher is None:
         return PreferenceTrainer.of(model, tokenizer, examples, training, plan, watch)

@@ -11,8 +11,6 @@ TRL tokenises nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
@@ -28,18 +26,8 @@ from trl import (
 from train import tuning
 from train.config import Training
 from train.data import Example
-from train.devices import Hardware
 from train.teaching import Teaching
-from train.trainer import Order, Watch, common_arguments, order_of
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long, where to and on what."""
-
-    steps: int
-    folder: Path
-    hardware: Hardware
+from train.trainer import Order, Plan, Watch, common_arguments, order_of
 
 
 class PreferenceTrainer(Teaching, DPOTrainer):  # type: ignore[misc]
@@ -63,7 +51,7 @@ class PreferenceTrainer(Teaching, DPOTrainer):  # type: ignore[misc]
             args=DPOConfig(
                 beta=training.dpo_beta,
                 max_length=None,
-                **common_arguments(training, plan.steps, plan.folder, plan.hardware),
+                **common_arguments(training, plan),
             ),
             processing_class=tokenizer,
             train_dataset=Dataset.from_list([_pair(example) for example in examples]),
@@ -108,7 +96,7 @@ class OnPolicyTrainer(Teaching, DistillationTrainer):  # type: ignore[misc]
                 beta=1.0,
                 temperature=training.kd_temperature,
                 max_completion_length=training.max_completion,
-                **common_arguments(training, plan.steps, plan.folder, plan.hardware),
+                **common_arguments(training, plan),
             ),
             processing_class=tokenizer,
             train_dataset=Dataset.from_list([_prompt(example) for example in examples]),
