@@ -19,7 +19,7 @@ from train.config import Student, Training
 from train.data import Reader
 from train.generate import greedy
 from train.metrics import Step
-from train.on_policy import find_teacher, load_teacher, reverse_kl
+from train.on_policy import demand_one_vocabulary, find_teacher, load_teacher, reverse_kl
 from train.run import Run, train
 from train.students import find_base
 
@@ -71,13 +71,15 @@ def test_another_tokenizer_is_refused_with_the_reason(tmp_path: Path, tokenizer:
     other_tokenizer().save_pretrained(tmp_path)
     base = find_base(str(tmp_path), tmp_path)
     with pytest.raises(BadInput, match="another tokenizer than the student"):
-        load_teacher(base, tokenizer, len(tokenizer))
+        demand_one_vocabulary(base, tokenizer, len(tokenizer))
 
 
 def test_padding_beyond_the_vocabulary_is_no_difference(tmp_path: Path, tokenizer: Any) -> None:
     build_model(len(tokenizer) + 24).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    model = load_teacher(find_base(str(tmp_path), tmp_path), tokenizer, len(tokenizer))
+    base = find_base(str(tmp_path), tmp_path)
+    demand_one_vocabulary(base, tokenizer, len(tokenizer))
+    model = load_teacher(base, len(tokenizer))
     assert model.config.vocab_size == len(tokenizer)
 
 
