@@ -11,11 +11,12 @@ Whatever can be refused without the weights is refused here, so `train --dry-run
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from policy.errors import BadInput
 from policy.permit import Action, Permit
@@ -28,6 +29,7 @@ from train.devices import Hardware, settle
 from train.on_policy import demand_one_vocabulary, find_teacher
 from train.preferences import dropped, pairs
 from train.students import Base, find_base, shape_of, tokenizer_of
+from train.vocabulary import WHERE, Kept, demand_the_same, narrow, special_ids
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,13 @@ def _demand_sense(student: Student, training: Training) -> None:
             where=f"[student] scratch, [training] tune = {training.tune!r}",
             fix='Set tune = "full".',
         )
+    if student.vocabulary == "data" and "on_policy" in training.objective:
+        raise BadInput(
+            "on_policy needs a teacher with the student's own vocabulary, and a narrowed one is"
+            " nobody else's",
+            where=WHERE,
+            fix='Set vocabulary = "all"; or train with sft or top_k.',
+        )
 
 
 class Schedule(NamedTuple):
@@ -91,12 +100,26 @@ class Reading(NamedTuple):
     examples: list[Example]
     validation: list[Example]
     schedule: Schedule
+    kept: Kept = ()
+
+
+class Listening(Reader):
+    """A reader that remembers the tokens it met."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.met: set[int] = set()
+        super().__init__(tokenizer)
+
+    def ids(self, texts: list[str]) -> list[list[int]]:
+        found = super().ids(texts)
+        self.met.update(*found)
+        return found
 
 
 def read(material: Material) -> Reading:
     """Tokenise the rows. Raises BadInput for what could not teach anything."""
     training = material.training
-    reader = Reader(tokenizer_of(material.base))
+    reader, kept = _reader(material)
     if material.teacher:
         size = shape_of(material.base, material.student).vocab_size
         demand_one_vocabulary(material.teacher, reader.tokenizer, size)
@@ -107,7 +130,32 @@ def read(material: Material) -> Reading:
         max_length=training.max_length,
         rules=_rules(material.dataset, training),
     )
-    return Reading(reader, examples, validation, Schedule.of(examples, counts, training))
+    return Reading(reader, examples, validation, Schedule.of(examples, counts, training), kept)
+
+
+def _reader(material: Material) -> tuple[Reader, Kept]:
+    """The base's reader, or with a narrowed vocabulary one that reads every training row as before.
+    Raises BadInput where it would not."""
+    tokenizer = tokenizer_of(material.base)
+    if material.student.vocabulary == "all":
+        return Reader(tokenizer), ()
+    listening = Listening(tokenizer)
+    before = _plain(material, listening)
+    named = special_ids(shape_of(material.base, material.student))
+    narrowed, kept = narrow(tokenizer, listening.met | named)
+    reader = Reader(narrowed)
+    demand_the_same(before, _plain(material, reader), kept)
+    return reader, kept
+
+
+def _plain(material: Material, reader: Reader) -> list[list[int]]:
+    """The tokens of every training row, however long, its dropped answers for dpo among them."""
+    dataset, training = material.dataset, material.training
+    rows = dataset.rows("train")
+    rows += dropped(dataset) if "dpo" in training.objective else []
+    plain = [{**row, "signal": False} for row in rows]
+    rules = Rules(reasoning=training.reasoning)
+    return [one.input_ids for one in encode(plain, reader, max_length=sys.maxsize, rules=rules)[0]]
 
 
 def _taught(

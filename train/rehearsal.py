@@ -24,6 +24,7 @@ from train.devices import Hardware
 from train.material import Schedule, gather, read
 from train.memory import Needs, estimate
 from train.students import Base, shape_of
+from train.vocabulary import renumber
 
 TRAINED, PROMPT = "bold green", "dim"
 
@@ -39,6 +40,7 @@ class Rehearsal:
     hardware: Hardware
     rows_a_step: int
     longest: int
+    vocabulary: str
     objective: str
     evidence: str
     prompt: str
@@ -52,9 +54,13 @@ def rehearse(
     """Check everything that training checks; raises what it would raise."""
     material = gather(dataset_dir, student, training, permit, cache_dir)
     dataset, base, training = material.dataset, material.base, material.training
-    reader, examples, _, schedule = read(material)
+    reader, examples, _, schedule, kept = read(material)
     longest = max(len(example.input_ids) for example in examples)
-    needs = estimate(shape_of(base, student), student, training, training.batch_size, longest)
+    config = shape_of(base, student)
+    whole = config.vocab_size
+    if kept:
+        renumber(config, kept)
+    needs = estimate(config, student, training, training.batch_size, longest)
     needs = needs._replace(teacher=_size(material.teacher))
     prompt, completion = _texts(examples[0], reader)
     return Rehearsal(
@@ -65,6 +71,7 @@ def rehearse(
         hardware=material.hardware,
         rows_a_step=training.batch_size * training.accumulate,
         longest=longest,
+        vocabulary=f"vocabulary: {len(kept):,} of {whole:,} tokens" if kept else "",
         objective=_objective(training),
         evidence=announced(examples, training),
         prompt=prompt,
@@ -115,6 +122,7 @@ def _figures(one: Rehearsal) -> list[str]:
         one.objective,
         one.evidence,
         f"student: {one.base}, {needs.parameters:,} parameters, {needs.trainable:,} trained",
+        *([one.vocabulary] if one.vocabulary else []),
         f"steps: {schedule.steps} of {one.rows_a_step} rows,"
         f" {schedule.steps / schedule.steps_an_epoch:.2f} epochs, on {place}",
         f"memory: about {_gb(needs.total)} a process (weights {_gb(needs.weights)}, gradients"

@@ -37,8 +37,9 @@ from train.metrics import Metrics, Step
 from train.on_policy import load_teacher
 from train.quiet import quiet
 from train.receipt import seal
-from train.students import untaught
+from train.students import shape_of, untaught
 from train.threads import threads
+from train.vocabulary import Kept, cut
 
 FREE_TO_CHANGE = {
     *("logging_steps", "save_steps", "validation_steps", "validation_rows", "threads"),
@@ -115,6 +116,7 @@ def describe_inputs(material: Material) -> dict[str, Any]:
         "base": material.base.digest,
         "layers": student.layers,
         "scratch": student.scratch,
+        **({"vocabulary": student.vocabulary} if student.vocabulary != "all" else {}),
         "training": material.training.model_dump(mode="json", exclude=FREE_TO_CHANGE),
         **({"teacher": teacher.digest} if teacher else {}),
     }
@@ -132,7 +134,7 @@ class Lesson:
 
     def start(self) -> Any:
         """The model before it was taught, once more and whole: its weights are about to be set."""
-        return untaught(self.material.base, self.material.student, seed=0)[0]
+        return _start(self.material, self.reading.kept, seed=0)
 
     @property
     def checkpoint(self) -> int:
@@ -145,13 +147,20 @@ def prepare(material: Material) -> Lesson:
     """Tokenise the rows and load the base; refuse what could not teach anything."""
     training = material.training
     reading = read(material)
-    model, _ = untaught(
-        material.base, material.student, training.seed, four_bits=training.tune == "qlora"
-    )
+    four_bits = training.tune == "qlora"
+    model = _start(material, reading.kept, training.seed, four_bits=four_bits)
     parameters = model.num_parameters()
     model = tuning.tune(model, training)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return Lesson(model, material, reading, parameters, trainable)
+
+
+def _start(material: Material, kept: Kept, seed: int, *, four_bits: bool = False) -> Any:
+    """The student before any teaching, with the tokens that it keeps."""
+    model, _ = untaught(material.base, material.student, seed, four_bits=four_bits)
+    if kept:
+        cut(model, kept)
+    return model
 
 
 def teach(lesson: Lesson, folder: Path, metrics: Metrics) -> dict[str, Tensor] | None:
@@ -208,6 +217,7 @@ def describe(lesson: Lesson, permit: Permit, metrics: Metrics) -> dict[str, Any]
             "layers": lesson.model.config.num_hidden_layers,
             "parameters": lesson.parameters,
             "trainable": lesson.trainable,
+            **_vocabulary(lesson),
         },
         "training": {
             **lesson.material.training.model_dump(mode="json"),
@@ -221,6 +231,15 @@ def describe(lesson: Lesson, permit: Permit, metrics: Metrics) -> dict[str, Any]
         "versions": versions(),
         "metrics": metrics.final(),
     }
+
+
+def _vocabulary(lesson: Lesson) -> dict[str, Any]:
+    """By what rule tokens were kept and how many, where not all were."""
+    material, kept = lesson.material, lesson.reading.kept
+    if not kept:
+        return {}
+    whole = shape_of(material.base, material.student).vocab_size
+    return {"vocabulary": {"rule": material.student.vocabulary, "of": whole, "tokens": len(kept)}}
 
 
 def write_student(lesson: Lesson, out_dir: Path, gathered: dict[str, Tensor] | None) -> None:
