@@ -124,12 +124,7 @@ def read(material: Material) -> Reading:
         size = shape_of(material.base, material.student).vocab_size
         demand_one_vocabulary(material.teacher, reader.tokenizer, size)
     examples, counts = _taught(material.dataset, reader, training)
-    validation, _ = encode(
-        material.dataset.rows("validation")[: training.validation_rows],
-        reader,
-        max_length=training.max_length,
-        rules=_rules(material.dataset, training),
-    )
+    validation = _held_out(material.dataset, reader, training)
     return Reading(reader, examples, validation, Schedule.of(examples, counts, training), kept)
 
 
@@ -152,7 +147,9 @@ def _plain(material: Material, reader: Reader) -> list[list[int]]:
     """The tokens of every training row, however long, its dropped answers for dpo among them."""
     dataset, training = material.dataset, material.training
     rows = dataset.rows("train")
-    rows += dropped(dataset) if "dpo" in training.objective else []
+    if "dpo" in training.objective:
+        asked = {row["id"] for row in rows}
+        rows += [row for row in dropped(dataset) if row["id"] in asked]
     plain = [{**row, "signal": False} for row in rows]
     rules = Rules(reasoning=training.reasoning)
     return [one.input_ids for one in encode(plain, reader, max_length=sys.maxsize, rules=rules)[0]]
@@ -177,6 +174,15 @@ def _taught(
         )
     demand(coverage(examples), training)
     return examples, counts
+
+
+def _held_out(dataset: Dataset, reader: Reader, training: Training) -> list[Example]:
+    """Validation rows, as what the objective learns from: answers, prompts, or pairs."""
+    rows = dataset.rows("validation")[: training.validation_rows]
+    if "dpo" in training.objective:
+        return pairs(rows, dropped(dataset), reader, training)[0]
+    rules = _rules(dataset, training)
+    return encode(rows, reader, max_length=training.max_length, rules=rules)[0]
 
 
 def _rules(dataset: Dataset, training: Training) -> Rules:

@@ -86,7 +86,7 @@ def reverse_kl(
     """Mean KL(student to teacher) a token, of answers that the student wrote."""
     total, tokens = 0.0, 0
     for prompt, answer in zip(prompts, answers, strict=True):
-        ids = torch.tensor([[*prompt, *answer]])
+        ids = torch.tensor([[*prompt, *answer]], device=student.device)
         place = slice(len(prompt) - 1, ids.shape[1] - 1)
         ours = student(input_ids=ids).logits[0, place].float().log_softmax(-1)
         theirs = teacher(input_ids=ids).logits[0, place].float().log_softmax(-1)

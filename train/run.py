@@ -188,16 +188,16 @@ def _trainer(lesson: Lesson, folder: Path, metrics: Metrics) -> Any:
 
     material, reading = lesson.material, lesson.reading
     model, reader, training = lesson.model, reading.reader, material.training
-    taught = (model, reader.tokenizer, reading.examples, training)
     plan = Plan(reading.schedule.steps, folder, material.hardware)
+    watch = Watch(metrics, reading.validation, training)
+    taught = (model, reader, reading.examples, training, plan, watch)
     if not ALONE & training.objective.keys():
-        return StudentTrainer.of(*taught, plan, Watch(metrics, reading.validation, training))
-    watch = Watch(metrics, [], training)  # no row of one answer tells how these two fare
+        return StudentTrainer.of(*taught)
     if material.teacher is None:
-        return PreferenceTrainer.of(*taught, plan, watch)
+        return PreferenceTrainer.of(*taught)
     model.generation_config.eos_token_id = [reader.end_of_turn]
     teacher = load_teacher(material.teacher, model.config.vocab_size)
-    return OnPolicyTrainer.of(*taught, plan, watch, teacher)
+    return OnPolicyTrainer.of(*taught, teacher)
 
 
 def describe(lesson: Lesson, permit: Permit, metrics: Metrics) -> dict[str, Any]:

@@ -7,7 +7,7 @@ pinned version.
 The vocabulary is never whole in memory: train.scoring asks the student for the scores of the
 stored candidates alone, where a completion token is predicted; prompts cost no logits.
 
-    trainer = StudentTrainer.of(model, tokenizer, examples, training, plan, watch)
+    trainer = StudentTrainer.of(model, reader, examples, training, plan, watch)
     trainer.teach(newest(folder))
 """
 
@@ -29,7 +29,7 @@ from trl import SFTConfig, SFTTrainer
 
 from train import processes
 from train.config import BIASED, Training
-from train.data import Example
+from train.data import Example, Reader
 from train.devices import Hardware
 from train.metrics import Metrics
 from train.objectives import Loss, Positions, Settings, mix, support
@@ -204,7 +204,7 @@ class StudentTrainer(Teaching, SFTTrainer):  # type: ignore[misc]
     def of(
         cls,
         model: Any,
-        tokenizer: Any,
+        reader: Reader,
         examples: Sequence[Example],
         training: Training,
         plan: Plan,
@@ -214,8 +214,8 @@ class StudentTrainer(Teaching, SFTTrainer):  # type: ignore[misc]
         trainer = cls(
             model=model,
             args=_arguments(training, plan),
-            data_collator=Collate(tokenizer.pad_token_id, packing=training.packing),
-            processing_class=tokenizer,
+            data_collator=Collate(reader.tokenizer.pad_token_id, packing=training.packing),
+            processing_class=reader.tokenizer,
             train_dataset=Dataset.from_list([features(e) for e in examples]),
             callbacks=[watch],
         )

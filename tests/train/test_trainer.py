@@ -57,7 +57,7 @@ def make(
     with quiet():
         trainer = StudentTrainer.of(
             model,
-            tokenizer,
+            Reader(tokenizer),
             examples,
             training,
             Plan(2, folder / "checkpoints", Hardware(cuda=False, bf16=False)),
