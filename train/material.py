@@ -76,6 +76,12 @@ def _demand_sense(student: Student, training: Training) -> None:
             where=WHERE,
             fix='Set vocabulary = "all"; or train with sft or top_k.',
         )
+    if student.vocabulary == "data" and training.tune == "qlora":
+        raise BadInput(
+            "a table of tokens is narrowed in fp32, and qlora loads the base in 4 bits",
+            where=WHERE,
+            fix='Set tune = "lora", or vocabulary = "all".',
+        )
 
 
 class Schedule(NamedTuple):

@@ -304,15 +304,19 @@ def test_the_dropped_answers_of_dpo_keep_their_tokens(
     assert card[0] in AutoTokenizer.from_pretrained(pairs).get_vocab()
 
 
-def test_on_policy_is_refused_with_the_reason(
-    rates: Path, narrow_student: Student, tmp_path: Path
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"objective": {"on_policy": 1.0}}, "a narrowed one is nobody else's"),
+        ({"tune": "qlora"}, "narrowed in fp32, and qlora loads the base in 4 bits"),
+    ],
+)
+def test_what_needs_the_whole_vocabulary_is_refused_with_the_reason(
+    changes: dict[str, Any], said: str, rates: Path, narrow_student: Student, tmp_path: Path
 ) -> None:
-    training = Training(
-        objective={"on_policy": 1.0}, teacher=narrow_student.base,
-        teacher_offering="smollm2@self-host",
-    )  # fmt: skip
-    with pytest.raises(BadInput, match="a narrowed one is nobody else's"):
-        go(rates, narrow_student, training, tmp_path / "run")
+    scorer = {"teacher": narrow_student.base, "teacher_offering": "smollm2@self-host"}
+    with pytest.raises(BadInput, match=said):
+        go(rates, narrow_student, Training(**scorer), tmp_path / "run", **changes)
     assert not (tmp_path / "run").exists()
 
 
