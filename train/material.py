@@ -29,7 +29,7 @@ from train.devices import Hardware, settle
 from train.on_policy import demand_one_vocabulary, find_teacher
 from train.preferences import dropped, pairs
 from train.students import Base, find_base, shape_of, tokenizer_of
-from train.vocabulary import WHERE, Kept, demand_the_same, narrow, special_ids
+from train.vocabulary import WHERE, Kept, demand_rows, demand_the_same, narrow, special_ids
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,9 @@ def _reader(material: Material) -> tuple[Reader, Kept]:
         return Reader(tokenizer), ()
     listening = Listening(tokenizer)
     before = _plain(material, listening)
-    named = special_ids(shape_of(material.base, material.student))
-    narrowed, kept = narrow(tokenizer, listening.met | named)
+    shape = shape_of(material.base, material.student)
+    narrowed, kept = narrow(tokenizer, listening.met | special_ids(shape))
+    demand_rows(shape, kept)
     reader = Reader(narrowed)
     demand_the_same(before, _plain(material, reader), kept)
     return reader, kept

@@ -69,6 +69,17 @@ def narrow(tokenizer: Any, used: Iterable[int]) -> Narrowed:
     return Narrowed(_rebuilt(tokenizer, written, new), tuple(kept))
 
 
+def demand_rows(config: Any, kept: Kept) -> None:
+    """Raises BadInput where a model has no row for a token of its tokenizer."""
+    size = config.get_text_config().vocab_size
+    if max(kept) >= size:
+        raise BadInput(
+            f"the student embeds {size} tokens and its tokenizer has number {max(kept)}",
+            where=WHERE,
+            fix='Set vocabulary = "all", or give it as many rows as the tokenizer has tokens.',
+        )
+
+
 def _closure(model: Mapping[str, Any], used: set[int]) -> set[str]:
     """These tokens of the model with the bytes, and with all that they are merged from."""
     vocabulary: dict[str, int] = model["vocab"]
@@ -176,15 +187,8 @@ def _rebuilt(tokenizer: Any, written: Mapping[str, Any], new: Mapping[int, int])
 
 @torch.no_grad()
 def cut(model: Any, kept: Sequence[int]) -> None:
-    """Keep these rows of the embeddings and of the head, in this order. Raises BadInput where the
-    model has no row for a token of its tokenizer."""
+    """Keep these rows of the embeddings and of the head, in this order."""
     table, head = model.get_input_embeddings(), model.get_output_embeddings()
-    if max(kept) >= len(table.weight):
-        raise BadInput(
-            f"the base embeds {len(table.weight)} tokens and its tokenizer has number {max(kept)}",
-            where=WHERE,
-            fix='Set vocabulary = "all", or choose another base.',
-        )
     rows = torch.tensor(kept, device=table.weight.device)
     untied = head is not None and head.weight is not table.weight
     for weight in [table.weight, *([head.weight] if untied else []), getattr(head, "bias", None)]:

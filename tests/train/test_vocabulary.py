@@ -261,6 +261,38 @@ def test_lora_ends_in_a_narrow_student_too(
     assert len(model.model.embed_tokens.weight) == found.manifest["student"]["vocabulary"]["tokens"]
 
 
+@pytest.mark.parametrize(
+    ("cut_to", "changes"),
+    [
+        ({"layers": 1}, {"packing": True}),
+        ({"scratch": {"hidden_size": 32, "num_hidden_layers": 3}}, {}),
+    ],
+)
+def test_it_goes_with_other_ways_to_be_small(
+    cut_to: dict[str, Any], changes: dict[str, Any], narrow_student: Student, training: Training,
+    dataset_dir: Path, tmp_path: Path, run: Run,
+) -> None:  # fmt: skip
+    student = narrow_student.model_copy(update=cut_to)
+    found = go(dataset_dir, student, training, tmp_path / "run", max_steps=1, **changes)
+    model = AutoModelForCausalLM.from_pretrained(found.student)
+    cut_down = found.manifest["student"]["vocabulary"]
+    assert cut_down == run.manifest["student"]["vocabulary"]
+    assert len(model.model.embed_tokens.weight) == model.config.vocab_size == cut_down["tokens"]
+    assert len(model.model.layers) == found.manifest["student"]["layers"] != 2
+
+
+def test_fewer_rows_than_tokens_are_refused_by_the_dry_run_too(
+    narrow_student: Student, training: Training, dataset_dir: Path, may_train: Permit,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    student = narrow_student.model_copy(update={"scratch": {"vocab_size": 100}})
+    with pytest.raises(BadInput, match="embeds 100 tokens and its tokenizer has number") as dry:
+        rehearse(dataset_dir, student, training, may_train, cache_dir=tmp_path)
+    with pytest.raises(BadInput) as wet:
+        go(dataset_dir, student, training, tmp_path / "run")
+    assert str(dry.value) == str(wet.value)
+
+
 def rows(tokenizer: Any, count: int, **changes: Any) -> list[dict[str, Any]]:
     """Every third row, so that none speaks of a card."""
     return [TeacherRow(3 * n + 2, tokenizer, changes).columns() for n in range(count)]
