@@ -113,7 +113,7 @@ def freeze(order: Order, permit: Permit) -> Frozen:
             fix="look at what the filters dropped: `spiritsafe filter`",
         )
     if order.dataset.rejected and order.variant.source == "teacher":
-        splits[REJECTED] = _rejected(order, splits["train"])
+        splits[REJECTED] = _rejected(order, [*splits["train"], *splits["validation"]])
     target = order.folder / order.name
     partial = order.folder / f".{order.name}.{os.getpid()}.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -203,7 +203,8 @@ def _rows(order: Order, split: str) -> list[dict[str, Any]]:
 
 
 def _rejected(order: Order, kept: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    room, stored = Counter(row["id"] for row in kept), _stored(order, "train")
+    room = Counter(row["id"] for row in kept)
+    stored = _stored(order, "train") | _stored(order, "validation")
     by_id = {prompt.id: prompt for prompt in order.prompts}
     chosen = rejected(order.candidates, order.found, _required(order), room)
     return [_row(by_id[c.prompt_id], c, stored[c.attempt], order) for c in chosen]

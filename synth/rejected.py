@@ -23,10 +23,11 @@ def rejected(
     required: Collection[str],
     room: Mapping[str, int],
 ) -> list[Candidate]:
-    """The dropped answers to train prompts, at most `room` a prompt, in the order of samples."""
+    """The dropped answers to train and validation prompts, at most `room` a prompt, in the order of
+    samples."""
     left, chosen = dict(room), []
     for candidate in sorted(candidates, key=lambda c: (c.prompt_id, c.sample)):
-        if candidate.split != "train" or not left.get(candidate.prompt_id):
+        if candidate.split == "test" or not left.get(candidate.prompt_id):
             continue
         dropped = {name for name in required if not found[name][candidate.attempt].keep}
         if dropped and not dropped & NO_WORSE:

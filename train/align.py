@@ -68,7 +68,7 @@ def _speller(tokenizer: Any) -> Any:
     """How a token of this vocabulary is written; a kind we do not know spells nothing."""
     decoder = json.dumps(json.loads(tokenizer.backend_tokenizer.to_str())["decoder"])
     if '"ByteLevel"' in decoder:
-        alphabet = _alphabet()
+        alphabet = byte_alphabet()
         return lambda token: (
             bytes(alphabet[c] for c in token) if all(c in alphabet for c in token) else None
         )
@@ -83,7 +83,7 @@ def _sentencepiece(token: str) -> bytes:
     return bytes([int(byte.group(1), 16)]) if byte else token.replace("▁", " ").encode()
 
 
-def _alphabet() -> dict[str, int]:
+def byte_alphabet() -> dict[str, int]:
     """GPT-2's printable stand-ins for the 256 bytes (Radford et al., 2019, encoder.py)."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = [b for b in range(256) if b not in printable]

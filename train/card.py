@@ -58,7 +58,17 @@ def _student(manifest: Mapping[str, Any]) -> str:
         f" {student['trainable']:,} of them trained) that starts from"
         f" `{student['origin'] or student['base']}` (`{student['base_digest']}`) and was taught"
         f" on the synthetic dataset `{manifest['dataset']['name']}`"
-        f" (`{manifest['dataset']['digest']}`).\n"
+        f" (`{manifest['dataset']['digest']}`).{_vocabulary(student.get('vocabulary'))}\n"
+    )
+
+
+def _vocabulary(cut: Mapping[str, Any] | None) -> str:
+    """What a narrowed vocabulary means for whoever gives the student other text."""
+    if not cut:
+        return ""
+    return (
+        f" Of {cut['of']:,} tokens it keeps {cut['tokens']:,}: those of the rows that it was taught"
+        " on, every byte and every special token. Other text is spelled in smaller pieces."
     )
 
 

@@ -61,7 +61,7 @@ def _refuse_difference(out_dir: Path, before: dict[str, Any], now: dict[str, Any
     """One line that names what changed."""
     old, new = dict(_flat(before)), dict(_flat(now))
     changed = [
-        f"{key} was {old.get(key)} and is {new.get(key)}"
+        f"{key} was {old.get(key, 'unset')} and is {new.get(key, 'unset')}"
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
     ]

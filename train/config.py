@@ -44,6 +44,9 @@ class Student(Section):
     scratch: dict[str, int] = Field(default={})
     """Start from random weights: the base gives tokenizer and architecture, and these keys of its
     config.json are changed, such as { hidden_size = 256, num_hidden_layers = 4 }."""
+    vocabulary: Literal["all", "data"] = "all"
+    """`data` keeps only the tokens that the training rows use, with every byte and every special
+    token: other text is spelled in smaller pieces. For byte-level BPE."""
 
 
 class Lora(Section):

@@ -59,7 +59,8 @@ TEACHER = Candidate("teacher", "teacher")
 def untrained(
     student: Student, cache_dir: Path, name: str = "untrained", *, seed: int = 0
 ) -> Candidate:
-    """The student before any teaching; `seed` is the training's, for random weights."""
+    """The student before any teaching; `seed` is the training's, for random weights. It has the
+    whole vocabulary: which tokens are kept depends on what an arm is taught."""
     base = find_base(student.base, cache_dir, weights=not student.scratch)
     return Candidate(name, "untrained", base, student, seed)
 

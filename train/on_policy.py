@@ -6,7 +6,8 @@ wrote. A hosted chat API gives probabilities of what it wrote itself and takes n
 the teacher must be weights on this disk, with the student's own tokenizer.
 
     base = find_teacher(training, cache_dir, permit)
-    teacher = load_teacher(base, tokenizer)
+    demand_one_vocabulary(base, tokenizer, size)
+    teacher = load_teacher(base, size)
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ import torch
 from policy.decision import BETWEEN
 from policy.errors import BadInput, PolicyDenied
 from policy.permit import Permit
-from train.config import Training
-from train.students import PACKAGED, Base, find_base, load
+from train.config import Student, Training
+from train.students import PACKAGED, Base, find_base, load, shape_of, tokenizer_of
 
 WHERE = "[training] teacher"
 
@@ -51,22 +52,28 @@ def find_teacher(training: Training, cache_dir: Path, permit: Permit) -> Base | 
     return find_base(name, cache_dir)
 
 
-def load_teacher(base: Base, tokenizer: Any, size: int) -> Any:
-    """The teacher's model, with the `size` ids of the student's. Raises BadInput unless both have
-    one vocabulary, id by id."""
-    model, its_own = load(base)
-    if its_own.get_vocab() != tokenizer.get_vocab():
+def demand_one_vocabulary(base: Base, tokenizer: Any, size: int) -> None:
+    """Raises BadInput unless the teacher has the student's vocabulary, id by id, and at least its
+    `size` ids. No weight is read."""
+    where = f"{WHERE} = {base.name!r}"
+    if tokenizer_of(base).get_vocab() != tokenizer.get_vocab():
         raise BadInput(
             "has another tokenizer than the student, so its probabilities are of other tokens",
-            where=f"{WHERE} = {base.name!r}",
+            where=where,
             fix="Use a teacher of the student's own family; across tokenizers train with alm.",
         )
-    if model.config.vocab_size < size:
+    its_own = shape_of(base, Student()).vocab_size
+    if its_own < size:
         raise BadInput(
-            f"has {model.config.vocab_size} ids and the student {size}",
-            where=f"{WHERE} = {base.name!r}",
+            f"has {its_own} ids and the student {size}",
+            where=where,
             fix="Use a teacher of the student's own family.",
         )
+
+
+def load_teacher(base: Base, size: int) -> Any:
+    """The teacher's model, with the `size` ids of the student's."""
+    model, _ = load(base)
     if model.config.vocab_size > size:
         model.resize_token_embeddings(size)  # what is beyond the student's ids is padding
     return model.eval().requires_grad_(False)
@@ -79,7 +86,7 @@ def reverse_kl(
     """Mean KL(student to teacher) a token, of answers that the student wrote."""
     total, tokens = 0.0, 0
     for prompt, answer in zip(prompts, answers, strict=True):
-        ids = torch.tensor([[*prompt, *answer]])
+        ids = torch.tensor([[*prompt, *answer]], device=student.device)
         place = slice(len(prompt) - 1, ids.shape[1] - 1)
         ours = student(input_ids=ids).logits[0, place].float().log_softmax(-1)
         theirs = teacher(input_ids=ids).logits[0, place].float().log_softmax(-1)

@@ -16,15 +16,15 @@ from rich.console import Group
 from rich.text import Text
 
 from policy.decide import Decision
-from policy.permit import Action, Permit
+from policy.permit import Permit
 from train.config import Student, Training
-from train.coverage import announced
-from train.data import Example, Reader, open_dataset
-from train.devices import Hardware, settle
+from train.coverage import announced, listed
+from train.data import Example, Reader
+from train.devices import Hardware
+from train.material import Schedule, gather, read
 from train.memory import Needs, estimate
-from train.on_policy import find_teacher
-from train.run import Schedule, tokenise
-from train.students import Base, find_base, shape_of, tokenizer_of
+from train.students import Base, shape_of
+from train.vocabulary import renumber
 
 TRAINED, PROMPT = "bold green", "dim"
 
@@ -40,6 +40,8 @@ class Rehearsal:
     hardware: Hardware
     rows_a_step: int
     longest: int
+    vocabulary: str
+    objective: str
     evidence: str
     prompt: str
     completion: str
@@ -50,30 +52,39 @@ def rehearse(
     dataset_dir: Path, student: Student, training: Training, permit: Permit, *, cache_dir: Path
 ) -> Rehearsal:
     """Check everything that training checks; raises what it would raise."""
-    Permit.must_be(permit, Action.TRAIN)
-    hardware = settle(training)
-    dataset = open_dataset(dataset_dir, permit)
-    base = find_base(student.base, cache_dir, weights=not student.scratch)
-    teacher = find_teacher(training, cache_dir, permit)
-    reader = Reader(tokenizer_of(base))
-    examples, counts = tokenise(dataset, reader, training)
+    material = gather(dataset_dir, student, training, permit, cache_dir)
+    dataset, base, training = material.dataset, material.base, material.training
+    reader, examples, _, schedule, kept = read(material)
     longest = max(len(example.input_ids) for example in examples)
-    needs = estimate(shape_of(base, student), student, training, training.batch_size, longest)
-    needs = needs._replace(teacher=_size(teacher))
+    config = shape_of(base, student)
+    whole = config.vocab_size
+    if kept:
+        renumber(config, kept)
+    needs = estimate(config, student, training, training.batch_size, longest)
+    needs = needs._replace(teacher=_size(material.teacher))
     prompt, completion = _texts(examples[0], reader)
     return Rehearsal(
         dataset=f"{dataset.name} ({dataset.digest})",
         base=base.origin or base.name,
-        schedule=Schedule.of(examples, counts, training),
+        schedule=schedule,
         needs=needs,
-        hardware=hardware,
+        hardware=material.hardware,
         rows_a_step=training.batch_size * training.accumulate,
         longest=longest,
+        vocabulary=f"vocabulary: {len(kept):,} of {whole:,} tokens" if kept else "",
+        objective=_objective(training),
         evidence=announced(examples, training),
         prompt=prompt,
         completion=completion,
         decision=permit.decision,
     )
+
+
+def _objective(training: Training) -> str:
+    """What is minimised, by weight, and the weight of the sampled tail where there is one."""
+    parts = ", ".join(f"{name} {weight:g}" for name, weight in training.objective.items())
+    tail = f"; sampled tail {training.tail_weight:g}" if listed(training) else ""
+    return f"objective: {parts}{tail}"
 
 
 def _size(teacher: Base | None) -> int:
@@ -108,8 +119,10 @@ def _figures(one: Rehearsal) -> list[str]:
         f"dataset: {one.dataset}",
         f"rows: {counts['examples']} teach, {left_out} left out;"
         f" {counts['positions']} tokens, {counts['signal_positions']} with probabilities",
+        one.objective,
         one.evidence,
         f"student: {one.base}, {needs.parameters:,} parameters, {needs.trainable:,} trained",
+        *([one.vocabulary] if one.vocabulary else []),
         f"steps: {schedule.steps} of {one.rows_a_step} rows,"
         f" {schedule.steps / schedule.steps_an_epoch:.2f} epochs, on {place}",
         f"memory: about {_gb(needs.total)} a process (weights {_gb(needs.weights)}, gradients"

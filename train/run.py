@@ -10,41 +10,36 @@ bits. A finished directory is returned as it is; one begun from other inputs is 
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor
 
-from policy.errors import BadInput
 from policy.manifest import read_manifest
 from policy.own import student_offering
 from policy.permit import Action, Permit
 from policy.stamp import versions
 from train import processes, tuning
-from train.align import Rules
 from train.board import Board
 from train.checkpoints import newest, protect, prune, step_of
 from train.claim import claim, finished, refuse_other
 from train.config import ALONE, Student, Training
-from train.coverage import announced, coverage, demand, demand_k, stored_k
+from train.coverage import announced, coverage
 from train.curves import draw, thinned
-from train.data import Dataset, Example, Reader, Row, encode, open_dataset
-from train.devices import Hardware, settle
 from train.disk import boundary, demand_space
+from train.material import Material, Reading, gather, read
 from train.metrics import Metrics, Step
-from train.on_policy import find_teacher, load_teacher
-from train.preferences import dropped, pairs
+from train.on_policy import load_teacher
 from train.quiet import quiet
 from train.receipt import seal
-from train.students import Base, find_base, untaught
+from train.students import shape_of, untaught
 from train.threads import threads
+from train.vocabulary import Kept, cut
 
 FREE_TO_CHANGE = {
     *("logging_steps", "save_steps", "validation_steps", "validation_rows", "threads"),
@@ -79,71 +74,52 @@ def train(
 ) -> Run:
     """Open, tokenise, teach, write; every part of it may be interrupted and called again."""
     Permit.must_be(permit, Action.TRAIN)
-    hardware = settle(training)
-    processes.join(cpu=not hardware.cuda)
-    dataset = open_dataset(dataset_dir, permit)
-    training = training.for_data(dataset.manifest)
     with boundary(out_dir):
+        material = gather(dataset_dir, student, training, permit, cache_dir)
+        training = material.training
         with processes.leader_first():
-            base = find_base(student.base, cache_dir, weights=not student.scratch)
-            teacher = find_teacher(training, cache_dir, permit)
-            inputs = describe_inputs(dataset, base, student, training, teacher)
+            inputs = describe_inputs(material)
             if done := finished(out_dir, inputs):
                 return Run(out_dir, done)
             refuse_other(out_dir, inputs)
         with quiet(), threads(training.threads):
-            lesson = prepare(dataset, base, student, training, hardware)
-            lesson = replace(lesson, teacher=teacher)
-            say(announced(lesson.examples, training))
+            lesson = prepare(material)
+            schedule = lesson.reading.schedule
+            say(announced(lesson.reading.examples, training))
             claim(out_dir, inputs)
             metrics = Metrics(
                 out_dir / "metrics.jsonl",
-                lesson.schedule.steps,
+                schedule.steps,
                 training.logging_steps,
-                lesson.schedule.steps_an_epoch,
+                schedule.steps_an_epoch,
                 clock,
                 on_step,
                 Board(out_dir / "tensorboard") if training.tensorboard else None,
             )
-            gathered = teach(lesson, training, out_dir / "checkpoints", metrics)
+            gathered = teach(lesson, out_dir / "checkpoints", metrics)
             with processes.leader_first():
                 if processes.leads():
-                    write_student(lesson, training, out_dir, gathered)
+                    write_student(lesson, out_dir, gathered)
                     metrics.close()
-                    manifest = describe(dataset, base, lesson, training, permit, metrics)
+                    manifest = describe(lesson, permit, metrics)
                     picture = draw(metrics.rows, out_dir / "loss.png")
                     curve = {"loss": thinned(metrics.rows), "picture": picture}
                     seal(out_dir, {**manifest, "curve": curve, "inputs": inputs})
         return Run(out_dir, read_manifest(out_dir))
 
 
-def describe_inputs(
-    dataset: Dataset, base: Base, student: Student, training: Training, teacher: Base | None = None
-) -> dict[str, Any]:
+def describe_inputs(material: Material) -> dict[str, Any]:
     """Everything that decides the weights, and nothing else."""
+    student, teacher = material.student, material.teacher
     return {
-        "dataset": dataset.digest,
-        "base": base.digest,
+        "dataset": material.dataset.digest,
+        "base": material.base.digest,
         "layers": student.layers,
         "scratch": student.scratch,
-        "training": training.model_dump(mode="json", exclude=FREE_TO_CHANGE),
+        **({"vocabulary": student.vocabulary} if student.vocabulary != "all" else {}),
+        "training": material.training.model_dump(mode="json", exclude=FREE_TO_CHANGE),
         **({"teacher": teacher.digest} if teacher else {}),
     }
-
-
-class Schedule(NamedTuple):
-    """How long a run is."""
-
-    steps: int
-    steps_an_epoch: float
-    counts: Counter[str]
-
-    @classmethod
-    def of(cls, examples: Sequence[Example], counts: Counter[str], training: Training) -> Schedule:
-        """From the rows that teach."""
-        an_epoch = len(examples) / (training.batch_size * training.accumulate)
-        steps = training.max_steps or math.ceil(an_epoch * training.epochs)
-        return cls(steps, an_epoch, counts)
 
 
 @dataclass(frozen=True)
@@ -151,20 +127,14 @@ class Lesson:
     """The student and what it is about to be taught."""
 
     model: Any
-    base: Base
-    student: Student
-    hardware: Hardware
-    reader: Reader
-    examples: list[Example]
-    validation: list[Example]
-    schedule: Schedule
+    material: Material
+    reading: Reading
     parameters: int
     trainable: int
-    teacher: Base | None = None
 
     def start(self) -> Any:
         """The model before it was taught, once more and whole: its weights are about to be set."""
-        return untaught(self.base, self.student, seed=0)[0]
+        return _start(self.material, self.reading.kept, seed=0)
 
     @property
     def checkpoint(self) -> int:
@@ -173,123 +143,67 @@ class Lesson:
         return kept + 2 * self.trainable
 
 
-def prepare(
-    dataset: Dataset, base: Base, student: Student, training: Training, hardware: Hardware
-) -> Lesson:
-    """Load the base and tokenise the rows; refuse what could not teach anything."""
-    if student.scratch and training.tune != "full":
-        raise BadInput(
-            "random weights have nothing to keep frozen",
-            where=f"[student] scratch, [training] tune = {training.tune!r}",
-            fix='Set tune = "full".',
-        )
+def prepare(material: Material) -> Lesson:
+    """Tokenise the rows and load the base; refuse what could not teach anything."""
+    training = material.training
+    reading = read(material)
     four_bits = training.tune == "qlora"
-    model, tokenizer = untaught(base, student, training.seed, four_bits=four_bits)
+    model = _start(material, reading.kept, training.seed, four_bits=four_bits)
     parameters = model.num_parameters()
     model = tuning.tune(model, training)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    reader = Reader(tokenizer)
-    examples, counts = tokenise(dataset, reader, training)
-    validation, _ = encode(
-        dataset.rows("validation")[: training.validation_rows],
-        reader,
-        max_length=training.max_length,
-        rules=_rules(dataset, training),
-    )
-    schedule = Schedule.of(examples, counts, training)
-    return Lesson(
-        model, base, student, hardware, reader, examples, validation, schedule,
-        parameters, trainable,
-    )  # fmt: skip
+    return Lesson(model, material, reading, parameters, trainable)
 
 
-def tokenise(
-    dataset: Dataset, reader: Reader, training: Training
-) -> tuple[list[Example], Counter[str]]:
-    """The rows that teach, and what was left out; refuses what could not teach anything."""
-    rows = dataset.rows("train")
-    if "dpo" in training.objective:
-        return _paired(dataset, rows, reader, training)
-    demand_k(stored_k(rows), training)
-    examples, counts = encode(
-        rows, reader, max_length=training.max_length, rules=_rules(dataset, training)
-    )
-    if not examples:
-        raise BadInput(
-            "no row of the train split can teach",
-            where=str(dataset.path),
-            fix=f"Counted: {dict(counts)}.",
-        )
-    demand(coverage(examples), training)
-    return examples, counts
+def _start(material: Material, kept: Kept, seed: int, *, four_bits: bool = False) -> Any:
+    """The student before any teaching, with the tokens that it keeps."""
+    model, _ = untaught(material.base, material.student, seed, four_bits=four_bits)
+    if kept:
+        cut(model, kept)
+    return model
 
 
-def _rules(dataset: Dataset, training: Training) -> Rules:
-    return Rules(training.k, not dataset.unbiased, training.reasoning)
-
-
-def _paired(
-    dataset: Dataset, rows: list[Row], reader: Reader, training: Training
-) -> tuple[list[Example], Counter[str]]:
-    found, counts = pairs(rows, dropped(dataset), reader, training)
-    if not found:
-        raise BadInput(
-            "no prompt has both a kept and a dropped answer, so dpo has no pair",
-            where=str(dataset.path),
-            fix=f"Collect several samples a prompt. Counted: {dict(counts)}.",
-        )
-    return found, counts
-
-
-def teach(
-    lesson: Lesson, training: Training, folder: Path, metrics: Metrics
-) -> dict[str, Tensor] | None:
+def teach(lesson: Lesson, folder: Path, metrics: Metrics) -> dict[str, Tensor] | None:
     """Run TRL's loop, from the newest whole checkpoint where there is one. Returns the weights on
     the leader where each process holds a part of them."""
-    written = lesson.checkpoint if lesson.schedule.steps > training.save_steps else 0
+    steps = lesson.reading.schedule.steps
+    written = lesson.checkpoint if steps > lesson.material.training.save_steps else 0
     demand_space(folder, lesson.parameters, checkpoint=written)
     start = newest(folder)
     processes.wait()
     if processes.leads():
         prune(folder, start)
     metrics.resume(step_of(start))
-    trainer = _trainer(lesson, training, folder, metrics)
+    trainer = _trainer(lesson, folder, metrics)
     trainer.teach(start)
-    tuning.demand_numbers(lesson.model, lesson.schedule.steps)
+    tuning.demand_numbers(lesson.model, steps)
     whole: dict[str, Tensor] | None = trainer.whole_weights()
     return whole
 
 
-def _trainer(lesson: Lesson, training: Training, folder: Path, metrics: Metrics) -> Any:
+def _trainer(lesson: Lesson, folder: Path, metrics: Metrics) -> Any:
     """TRL's trainer for the objective; importing it takes seconds."""
-    from train.stable_trainers import OnPolicyTrainer, Plan, PreferenceTrainer
-    from train.trainer import StudentTrainer, Watch
+    from train.stable_trainers import OnPolicyTrainer, PreferenceTrainer
+    from train.trainer import Plan, StudentTrainer, Watch
 
-    model, tokenizer, examples = lesson.model, lesson.reader.tokenizer, lesson.examples
+    material, reading = lesson.material, lesson.reading
+    model, reader, training = lesson.model, reading.reader, material.training
+    plan = Plan(reading.schedule.steps, folder, material.hardware)
+    watch = Watch(metrics, reading.validation, training)
+    taught = (model, reader, reading.examples, training, plan, watch)
     if not ALONE & training.objective.keys():
-        watch = Watch(metrics, lesson.validation, training)
-        return StudentTrainer.of(
-            model, tokenizer, examples, training, lesson.schedule.steps, folder, watch,
-            lesson.hardware,
-        )  # fmt: skip
-    plan = Plan(lesson.schedule.steps, folder, lesson.hardware)
-    watch = Watch(metrics, [], training)  # no row of one answer tells how these two fare
-    if lesson.teacher is None:
-        return PreferenceTrainer.of(model, tokenizer, examples, training, plan, watch)
-    model.generation_config.eos_token_id = [lesson.reader.end_of_turn]
-    teacher = load_teacher(lesson.teacher, tokenizer, model.config.vocab_size)
-    return OnPolicyTrainer.of(model, tokenizer, examples, training, plan, watch, teacher)
+        return StudentTrainer.of(*taught)
+    if material.teacher is None:
+        return PreferenceTrainer.of(*taught)
+    model.generation_config.eos_token_id = [reader.end_of_turn]
+    teacher = load_teacher(material.teacher, model.config.vocab_size)
+    return OnPolicyTrainer.of(*taught, teacher)
 
 
-def describe(
-    dataset: Dataset,
-    base: Base,
-    lesson: Lesson,
-    training: Training,
-    permit: Permit,
-    metrics: Metrics,
-) -> dict[str, Any]:
+def describe(lesson: Lesson, permit: Permit, metrics: Metrics) -> dict[str, Any]:
     """What the manifest says beside its files: from what, by what right, with what result."""
+    dataset, base = lesson.material.dataset, lesson.material.base
+    schedule = lesson.reading.schedule
     duties = {*permit.obligations, *dataset.manifest.get("obligations", [])}
     return {
         "dataset": {"name": dataset.name, "digest": dataset.digest},
@@ -303,12 +217,13 @@ def describe(
             "layers": lesson.model.config.num_hidden_layers,
             "parameters": lesson.parameters,
             "trainable": lesson.trainable,
+            **_vocabulary(lesson),
         },
         "training": {
-            **training.model_dump(mode="json"),
-            "steps": lesson.schedule.steps,
-            "counts": dict(sorted(lesson.schedule.counts.items())),
-            "coverage": coverage(lesson.examples),
+            **lesson.material.training.model_dump(mode="json"),
+            "steps": schedule.steps,
+            "counts": dict(sorted(schedule.counts.items())),
+            "coverage": coverage(lesson.reading.examples),
         },
         "decision": permit.decision.model_dump(mode="json"),
         "obligations": sorted(duties),
@@ -318,25 +233,32 @@ def describe(
     }
 
 
-def write_student(
-    lesson: Lesson, training: Training, out_dir: Path, gathered: dict[str, Tensor] | None
-) -> None:
+def _vocabulary(lesson: Lesson) -> dict[str, Any]:
+    """By what rule tokens were kept and how many, where not all were."""
+    material, kept = lesson.material, lesson.reading.kept
+    if not kept:
+        return {}
+    whole = shape_of(material.base, material.student).vocab_size
+    return {"vocabulary": {"rule": material.student.vocabulary, "of": whole, "tokens": len(kept)}}
+
+
+def write_student(lesson: Lesson, out_dir: Path, gathered: dict[str, Tensor] | None) -> None:
     """Weights, tokenizer and template, whole or not at all; LoRA's updates beside them."""
-    model = lesson.model
+    model, base, reader = lesson.model, lesson.material.base, lesson.reading.reader
     if tuning.is_adapted(model):
         with _whole(out_dir / "adapter") as partial:
-            tuning.save_adapter(model, partial, lesson.base.origin or lesson.base.name)
-        model = tuning.merge(model, out_dir / "adapter", lesson.start, training)
+            tuning.save_adapter(model, partial, base.origin or base.name)
+        model = tuning.merge(model, out_dir / "adapter", lesson.start, lesson.material.training)
     elif gathered is not None:
         model = lesson.start()
         model.load_state_dict(gathered)
     model.config.use_cache = True
     model.generation_config.update(
-        eos_token_id=[lesson.reader.end_of_turn], pad_token_id=lesson.reader.tokenizer.pad_token_id
+        eos_token_id=[reader.end_of_turn], pad_token_id=reader.tokenizer.pad_token_id
     )
     with _whole(out_dir / "student") as partial:
         model.save_pretrained(partial)
-        lesson.reader.tokenizer.save_pretrained(partial)
+        reader.tokenizer.save_pretrained(partial)
 
 
 @contextmanager

@@ -4,17 +4,16 @@ With train/trainer.py the only place that knows TRL; tests/train/test_preference
 test_on_policy.py are the contract at the pinned version. Tokens and masks are ours, as everywhere:
 TRL tokenises nothing.
 
-    trainer = PreferenceTrainer.of(model, tokenizer, pairs, training, plan, watch)
+    trainer = PreferenceTrainer.of(model, reader, pairs, training, plan, watch)
     trainer.teach(newest(folder))
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from torch import Tensor
 from trl import (
@@ -27,19 +26,11 @@ from trl import (
 
 from train import tuning
 from train.config import Training
-from train.data import Example
-from train.devices import Hardware
+from train.data import Example, Reader
+from train.generate import greedy
+from train.on_policy import reverse_kl
 from train.teaching import Teaching
-from train.trainer import Order, Watch, common_arguments, order_of
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long, where to and on what."""
-
-    steps: int
-    folder: Path
-    hardware: Hardware
+from train.trainer import Order, Plan, Watch, common_arguments, order_of
 
 
 class PreferenceTrainer(Teaching, DPOTrainer):  # type: ignore[misc]
@@ -49,7 +40,7 @@ class PreferenceTrainer(Teaching, DPOTrainer):  # type: ignore[misc]
     def of(
         cls,
         model: Any,
-        tokenizer: Any,
+        reader: Reader,
         examples: Sequence[Example],
         training: Training,
         plan: Plan,
@@ -63,9 +54,9 @@ class PreferenceTrainer(Teaching, DPOTrainer):  # type: ignore[misc]
             args=DPOConfig(
                 beta=training.dpo_beta,
                 max_length=None,
-                **common_arguments(training, plan.steps, plan.folder, plan.hardware),
+                **common_arguments(training, plan),
             ),
-            processing_class=tokenizer,
+            processing_class=reader.tokenizer,
             train_dataset=Dataset.from_list([_pair(example) for example in examples]),
             callbacks=[watch],
         )
@@ -82,6 +73,19 @@ class PreferenceTrainer(Teaching, DPOTrainer):  # type: ignore[misc]
         self.add(float(loss.detach()) * pairs, pairs, int(inputs["attention_mask"].sum()))
         return loss
 
+    @torch.no_grad()
+    def validate(self, examples: Sequence[Example]) -> dict[str, float]:
+        """The mean loss of pairs that are not trained on."""
+        self.model.eval()
+        total, size = 0.0, int(self.args.per_device_train_batch_size)
+        for n in range(0, len(examples), size):
+            pairs = [_pair(example) for example in examples[n : n + size]]
+            batch = self._prepare_inputs(self.data_collator(pairs))
+            total += float(super().compute_loss(self.model, batch)) * len(pairs)
+        self._metrics["eval"].clear()  # TRL's own, which nobody logs
+        self.model.train()
+        return {"loss": total / len(examples)}
+
 
 class OnPolicyTrainer(Teaching, DistillationTrainer):  # type: ignore[misc]
     """The student writes, the teacher scores: reverse KL on the student's own text.
@@ -89,11 +93,13 @@ class OnPolicyTrainer(Teaching, DistillationTrainer):  # type: ignore[misc]
     Agarwal et al., 2024, arXiv:2306.13649; Gu et al., 2024, "MiniLLM", arXiv:2306.08543.
     """
 
+    reader: Reader
+
     @classmethod
     def of(
         cls,
         model: Any,
-        tokenizer: Any,
+        reader: Reader,
         examples: Sequence[Example],
         training: Training,
         plan: Plan,
@@ -108,14 +114,15 @@ class OnPolicyTrainer(Teaching, DistillationTrainer):  # type: ignore[misc]
                 beta=1.0,
                 temperature=training.kd_temperature,
                 max_completion_length=training.max_completion,
-                **common_arguments(training, plan.steps, plan.folder, plan.hardware),
+                **common_arguments(training, plan),
             ),
-            processing_class=tokenizer,
+            processing_class=reader.tokenizer,
             train_dataset=Dataset.from_list([_prompt(example) for example in examples]),
             callbacks=[watch],
         )
         order = order_of(examples, training, plan.steps)
         trainer.begin(watch, Repeated(order, training))
+        trainer.reader = reader
         return trainer
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
@@ -128,6 +135,24 @@ class OnPolicyTrainer(Teaching, DistillationTrainer):  # type: ignore[misc]
         read = int(inputs["prompt_mask"].sum() + inputs["completion_mask"].sum())
         self.add(float(loss.detach()) * float(whole), int(valid), read)
         return loss, entropy, valid
+
+    @torch.no_grad()
+    def validate(self, examples: Sequence[Example]) -> dict[str, float]:
+        """The mean reverse KL a token of the likeliest answers to prompts that are not trained on:
+        written greedily, so that no chance is drawn that training would have drawn."""
+        self.model.eval()
+        prompts = [example.input_ids[: example.prompt_length] for example in examples]
+        size = int(self.args.per_device_train_batch_size)
+        answers = [
+            answer
+            for n in range(0, len(prompts), size)
+            for answer in greedy(
+                self.model, self.reader, prompts[n : n + size], self.max_completion_length
+            )
+        ]
+        found = reverse_kl(self.model, self.teacher_model, prompts, answers)
+        self.model.train()
+        return {"loss": found}
 
 
 class Repeated(Order):

@@ -7,7 +7,7 @@ pinned version.
 The vocabulary is never whole in memory: train.scoring asks the student for the scores of the
 stored candidates alone, where a completion token is predicted; prompts cost no logits.
 
-    trainer = StudentTrainer.of(model, tokenizer, examples, training, steps, folder, watch)
+    trainer = StudentTrainer.of(model, reader, examples, training, plan, watch)
     trainer.teach(newest(folder))
 """
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from trl import SFTConfig, SFTTrainer
 
 from train import processes
 from train.config import BIASED, Training
-from train.data import Example
+from train.data import Example, Reader
 from train.devices import Hardware
 from train.metrics import Metrics
 from train.objectives import Loss, Positions, Settings, mix, support
@@ -38,6 +39,15 @@ from train.teaching import Teaching
 IGNORED = -100
 COLUMNS = ["input_ids", "labels", "top_ids", "top_logprobs", "chunk_ids", "chunk_logprobs"]
 GROUP = 8  # batches sorted by length together: enough to lose most padding, few enough to mix
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long, where to and on what."""
+
+    steps: int
+    folder: Path
+    hardware: Hardware
 
 
 class Order(Sampler[int]):
@@ -194,24 +204,22 @@ class StudentTrainer(Teaching, SFTTrainer):  # type: ignore[misc]
     def of(
         cls,
         model: Any,
-        tokenizer: Any,
+        reader: Reader,
         examples: Sequence[Example],
         training: Training,
-        steps: int,
-        folder: Path,
+        plan: Plan,
         watch: Watch,
-        hardware: Hardware,
     ) -> StudentTrainer:
         """A trainer over pre-tokenised examples."""
         trainer = cls(
             model=model,
-            args=_arguments(training, steps, folder, hardware),
-            data_collator=Collate(tokenizer.pad_token_id, packing=training.packing),
-            processing_class=tokenizer,
+            args=_arguments(training, plan),
+            data_collator=Collate(reader.tokenizer.pad_token_id, packing=training.packing),
+            processing_class=reader.tokenizer,
             train_dataset=Dataset.from_list([features(e) for e in examples]),
             callbacks=[watch],
         )
-        trainer.begin(watch, order_of(examples, training, steps))
+        trainer.begin(watch, order_of(examples, training, plan.steps))
         add_scoring(trainer.accelerator.unwrap_model(trainer.model))
         trainer.objective = {str(name): weight for name, weight in training.objective.items()}
         trainer.settings = settings_of(training)
@@ -296,23 +304,21 @@ def means(sums: Mapping[str, float]) -> dict[str, float]:
     return found
 
 
-def _arguments(training: Training, steps: int, folder: Path, hardware: Hardware) -> SFTConfig:
+def _arguments(training: Training, plan: Plan) -> SFTConfig:
     """TRL's settings; ours say which rows and what loss, so its truncation and packing are off."""
     return SFTConfig(
         max_length=None,
         packing=False,
-        **common_arguments(training, steps, folder, hardware),
+        **common_arguments(training, plan),
     )
 
 
-def common_arguments(
-    training: Training, steps: int, folder: Path, hardware: Hardware
-) -> dict[str, Any]:
+def common_arguments(training: Training, plan: Plan) -> dict[str, Any]:
     """What every trainer of TRL is told alike."""
     share = processes.share(training.batch_size, training.accumulate, processes.world())
     return {
-        "output_dir": str(folder),
-        "max_steps": steps,
+        "output_dir": str(plan.folder),
+        "max_steps": plan.steps,
         "seed": training.seed,
         "per_device_train_batch_size": share.batch_size,
         "gradient_accumulation_steps": share.accumulate,
@@ -320,12 +326,12 @@ def common_arguments(
         "activation_checkpointing_kwargs": {"use_reentrant": False},
         "learning_rate": training.learning_rate,
         "lr_scheduler_type": "linear",
-        "warmup_steps": round(training.warmup * steps),
+        "warmup_steps": round(training.warmup * plan.steps),
         "weight_decay": training.weight_decay,
         "max_grad_norm": training.clip,
         "optim": "adamw_torch_fused",
-        "use_cpu": not hardware.cuda,
-        "bf16": hardware.bf16,
+        "use_cpu": not plan.hardware.cuda,
+        "bf16": plan.hardware.bf16,
         "dataloader_pin_memory": False,
         "save_strategy": "steps",
         "save_steps": training.save_steps,

@@ -63,12 +63,12 @@ def test_they_are_a_split_only_where_asked_for(path: Path) -> None:
 
 def test_every_one_was_refused_and_stands_beside_a_kept_answer(path: Path) -> None:
     folder = frozen(path, ASKED).folder
-    dropped, kept = rows(folder, "rejected"), rows(folder, "train")
+    dropped = rows(folder, "rejected")
+    kept = [row for split in ("train", "validation") for row in rows(folder, split)]
     assert {row["completion"][0]["content"] for row in dropped} == {NO}  # none that was cut off
     assert {row["id"] for row in dropped} <= {row["id"] for row in kept}
     assert dropped[0].keys() == kept[0].keys()
-    held_out = {row["id"] for split in ("validation", "test") for row in rows(folder, split)}
-    assert not held_out & {row["id"] for row in dropped}
+    assert not {row["id"] for row in rows(folder, "test")} & {row["id"] for row in dropped}
 
 
 def test_the_manifest_vouches_for_them_and_counts_their_teacher(path: Path) -> None:
@@ -98,4 +98,5 @@ def test_only_quality_and_no_more_than_are_kept() -> None:
     }
     found = rejected([candidate(n) for n in range(5)], verdicts, verdicts, {"p": 2})
     assert [one.sample for one in found] == [1, 2]  # 0 is another model, 3 has no partner, 4 passed
+    assert rejected([candidate(1, "validation")], verdicts, verdicts, {"p": 2}) != []
     assert rejected([candidate(1, "test")], verdicts, verdicts, {"p": 2}) == []

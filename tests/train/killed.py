@@ -18,7 +18,7 @@ from tests.train.parts import permit
 from train.config import Student, Training
 from train.metrics import Step
 from train.run import train
-from train.trainer import StudentTrainer  # noqa: F401 - as above
+from train.stable_trainers import OnPolicyTrainer, PreferenceTrainer  # noqa: F401 - as above
 
 _PARENT = multiprocessing.get_context("forkserver")
 _PARENT.set_forkserver_preload(["pytest", __name__])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from train.config import Student, Training
 from train.data import Reader
 from train.generate import greedy
 from train.metrics import Step
-from train.on_policy import find_teacher, load_teacher, reverse_kl
+from train.on_policy import demand_one_vocabulary, find_teacher, load_teacher, reverse_kl
 from train.run import Run, train
 from train.students import find_base
 
@@ -71,13 +72,15 @@ def test_another_tokenizer_is_refused_with_the_reason(tmp_path: Path, tokenizer:
     other_tokenizer().save_pretrained(tmp_path)
     base = find_base(str(tmp_path), tmp_path)
     with pytest.raises(BadInput, match="another tokenizer than the student"):
-        load_teacher(base, tokenizer, len(tokenizer))
+        demand_one_vocabulary(base, tokenizer, len(tokenizer))
 
 
 def test_padding_beyond_the_vocabulary_is_no_difference(tmp_path: Path, tokenizer: Any) -> None:
     build_model(len(tokenizer) + 24).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    model = load_teacher(find_base(str(tmp_path), tmp_path), tokenizer, len(tokenizer))
+    base = find_base(str(tmp_path), tmp_path)
+    demand_one_vocabulary(base, tokenizer, len(tokenizer))
+    model = load_teacher(base, len(tokenizer))
     assert model.config.vocab_size == len(tokenizer)
 
 
@@ -102,8 +105,8 @@ class StopError(Exception):
 @pytest.fixture(scope="module")
 def prompts(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
     """A dataset without one stored probability: on_policy asks for none."""
-    rows = [TeacherRow(n, tokenizer, {"signal": False}).columns() for n in range(30)]
-    splits = {"train": rows, "validation": rows[:1], "test": rows[:1]}
+    rows = [TeacherRow(n, tokenizer, {"signal": False}).columns() for n in range(34)]
+    splits = {"train": rows[:30], "validation": rows[30:], "test": rows[:1]}
     return write_dataset(tmp_path_factory.mktemp("datasets") / "prompts", splits)
 
 
@@ -119,12 +122,14 @@ def go(
     )
 
 
-def distance(folder: Path, teacher: str, tokenizer: Any) -> float:
-    """Reverse KL on prompts of no split, on the student's own answers."""
+def distance(
+    folder: Path, teacher: str, tokenizer: Any, asked: Iterable[int] = range(60, 72)
+) -> float:
+    """Reverse KL on the student's own answers to prompts, by default of no split."""
     student, scorer = (AutoModelForCausalLM.from_pretrained(p).eval() for p in (folder, teacher))
     reader = Reader(tokenizer)
     prompts = reader.ids(
-        [reader.prompt_text([{"role": "user", "content": message(n)}]) for n in range(60, 72)]
+        [reader.prompt_text([{"role": "user", "content": message(n)}]) for n in asked]
     )
     answers = [greedy(student, reader, [prompt], 8)[0] for prompt in prompts]
     return reverse_kl(student, scorer, prompts, answers)
@@ -141,7 +146,7 @@ def test_the_students_reverse_kl_falls_on_held_out_prompts(
     run = go(
         prompts,
         student,
-        settings(teacher, max_steps=40, learning_rate=1e-2),
+        settings(teacher, max_steps=40, learning_rate=1e-2, validation_steps=10),
         may_train,
         tmp_path / "run",
     )
@@ -149,17 +154,25 @@ def test_the_students_reverse_kl_falls_on_held_out_prompts(
     after = distance(run.student, teacher, tokenizer)
     assert after < before / 2
     rows = [json.loads(line) for line in (run.path / "metrics.jsonl").open()]
-    assert rows[-1]["loss"] < rows[0]["loss"]
+    losses, held_out = (
+        [row[name] for row in rows if name in row] for name in ("loss", "validation_loss")
+    )
+    assert losses[-1] < losses[0]
+    assert len(held_out) == 4
+    assert held_out[-1] < held_out[0]
+    scored = distance(run.student, teacher, tokenizer, range(30, 34))
+    assert held_out[-1] == pytest.approx(scored, rel=1e-3)
     assert run.manifest["inputs"]["teacher"] == find_base(teacher, tmp_path).digest
 
 
-def test_stopped_and_called_again_it_ends_with_the_same_bits(
+def test_stopped_and_called_again_it_ends_with_the_same_bits_however_often_validated(
     dataset_dir: Path, student: Student, teacher: str, may_train: Permit, tmp_path: Path
 ) -> None:
     training = settings(teacher, max_steps=5, batch_size=4, accumulate=2)
     whole = go(dataset_dir, student, training, may_train, tmp_path / "whole")
     with pytest.raises(StopError):
         go(dataset_dir, student, training, may_train, tmp_path / "cut", at=3)
-    again = go(dataset_dir, student, training, may_train, tmp_path / "cut")
+    often = training.model_copy(update={"validation_steps": 1})
+    again = go(dataset_dir, student, often, may_train, tmp_path / "cut")
     one, two = (load_file(run.student / "model.safetensors") for run in (whole, again))
     assert all(torch.equal(one[name], two[name]) for name in one)

@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
         "train": [kept(n, tokenizer) for n in range(12)],
         "validation": [kept(12, tokenizer)],
         "test": [kept(13, tokenizer)],
-        "rejected": [refused(n, tokenizer) for n in range(8)],
+        "rejected": [refused(n, tokenizer) for n in (*range(8), 12)],
     }
     return write_dataset(tmp_path_factory.mktemp("datasets") / "pairs", splits)
 
@@ -121,7 +121,8 @@ def test_the_kept_answer_gains_on_the_dropped_one(
     folder: Path, student: Student, may_train: Permit, tmp_path: Path, tokenizer: Any
 ) -> None:
     run = go(folder, student, may_train, tmp_path / "run")
-    losses = [json.loads(line)["loss"] for line in (run.path / "metrics.jsonl").open()]
+    rows = [json.loads(line) for line in (run.path / "metrics.jsonl").open()]
+    losses = [row["loss"] for row in rows if "loss" in row]
     assert losses[0] == pytest.approx(math.log(2), abs=1e-5)  # the reference is the base itself
     assert losses[-1] < losses[0] / 2
     unseen = [(kept(n, tokenizer), refused(n, tokenizer)) for n in (20, 21, 22)]
@@ -132,14 +133,40 @@ def test_the_kept_answer_gains_on_the_dropped_one(
     assert not list(run.path.rglob("*.bin"))
 
 
+def test_the_loss_of_held_out_pairs_is_that_of_their_margin(
+    folder: Path, student: Student, may_train: Permit, tmp_path: Path, tokenizer: Any
+) -> None:
+    run = go(folder, student, may_train, tmp_path / "run", validation_steps=4)
+    rows = [json.loads(line) for line in (run.path / "metrics.jsonl").open()]
+    found = [row["validation_loss"] for row in rows if "validation_loss" in row]
+    pair, reader = [(kept(12, tokenizer), refused(12, tokenizer))], Reader(tokenizer)
+    gain = margin(run.student, reader, pair) - margin(Path(student.base), reader, pair)
+    assert len(found) == 2
+    assert found[-1] < found[0] < math.log(2)
+    assert found[-1] == pytest.approx(math.log1p(math.exp(-0.1 * gain)), abs=1e-4)
+    assert run.manifest["metrics"]["validation_loss"] == found[-1]
+
+
+def test_without_a_dropped_answer_to_a_held_out_prompt_nothing_is_scored(
+    student: Student, may_train: Permit, tmp_path: Path, tokenizer: Any
+) -> None:
+    splits = {
+        **{name: [kept(n, tokenizer)] for n, name in enumerate(("train", "validation", "test"))},
+        "rejected": [refused(0, tokenizer)],
+    }
+    folder = write_dataset(tmp_path / "one", splits)
+    run = go(folder, student, may_train, tmp_path / "run", max_steps=1)
+    assert "validation_loss" not in run.manifest["metrics"]
+
+
 @pytest.mark.parametrize("tune", ["full", "lora"])
-def test_stopped_and_called_again_it_ends_with_the_same_bits(
+def test_stopped_and_called_again_it_ends_with_the_same_bits_however_often_validated(
     folder: Path, student: Student, may_train: Permit, tmp_path: Path, tune: str
 ) -> None:
-    more = {"tune": tune, "lora": Lora(rank=4), "max_steps": 5}
+    more = {"tune": tune, "lora": Lora(rank=4, dropout=0.1), "max_steps": 5}
     whole = go(folder, student, may_train, tmp_path / "whole", **more)
     with pytest.raises(StopError):
         go(folder, student, may_train, tmp_path / "cut", at=4, **more)
-    again = go(folder, student, may_train, tmp_path / "cut", **more)
+    again = go(folder, student, may_train, tmp_path / "cut", validation_steps=1, **more)
     one, two = (load_file(run.student / "model.safetensors") for run in (whole, again))
     assert all(torch.equal(one[name], two[name]) for name in one)

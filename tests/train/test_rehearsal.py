@@ -13,6 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from policy.errors import BadInput, PolicyDenied
 from policy.permit import Action, Permit
 from tests.train.parts import build_model, permit
+from tests.train.test_chunks import other_tokenizer
 from train.config import Lora, Student, Training
 from train.memory import estimate
 from train.rehearsal import rehearse, shown
@@ -45,6 +46,7 @@ def test_it_shows_the_example_with_its_mask_and_the_decision(
     assert "allowed by: smollm2@self-host, allow" in plain
     assert "Any use (Apache-2.0 2)" in plain
     assert "steps: 12 of 4 rows" in plain
+    assert "objective: top_k 1, sft 0.5; sampled tail 0.1" in plain  # no fair sample is claimed
 
 
 def test_it_writes_nothing_and_needs_the_permit(
@@ -70,6 +72,50 @@ def test_a_local_teacher_is_counted_and_a_hosted_one_refused(
     hosted = training.model_copy(update={"teacher": "gpt-4.1"})
     with pytest.raises(BadInput, match="no hosted chat API"):
         rehearse(dataset_dir, student, hosted, may_train, cache_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("cut", "changes", "said"),
+    [
+        ({"scratch": {"num_hidden_layers": 1}}, {"tune": "lora"}, "nothing to keep frozen"),
+        ({"layers": 3}, {}, "the base has 2 layers"),
+        ({}, {"k": 5}, "asks for 5 candidates and the dataset stores 4"),
+        ({}, {"coverage_floor": 0.9}, r"below the floor of 90\.0%"),
+        ({}, {"objective": {"alm": 1.0}}, "alm has nothing to learn from"),
+        ({}, {"objective": {"dpo": 1.0}}, "holds no dropped answers"),
+        ({}, {"tune": "lora", "lora": Lora(targets=("q_prog",))}, "no linear layer 'q_prog'"),
+    ],
+)
+def test_it_refuses_in_the_words_of_the_run_and_neither_leaves_anything(
+    cut: dict[str, Any], changes: dict[str, Any], said: str, dataset_dir: Path, student: Student,
+    training: Training, may_train: Permit, tmp_path: Path,
+) -> None:  # fmt: skip
+    student, training = student.model_copy(update=cut), training.model_copy(update=changes)
+    with pytest.raises(BadInput, match=said) as dry:
+        rehearse(dataset_dir, student, training, may_train, cache_dir=tmp_path)
+    with pytest.raises(BadInput) as wet:
+        train(dataset_dir, student, training, may_train, tmp_path / "run", cache_dir=tmp_path)
+    assert str(dry.value) == str(wet.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_teacher_of_other_tokens_is_refused_before_a_run_is_begun(
+    dataset_dir: Path, student: Student, may_train: Permit, tmp_path: Path
+) -> None:
+    scorer = tmp_path / "scorer"
+    build_model(len(other_tokenizer())).save_pretrained(scorer)
+    other_tokenizer().save_pretrained(scorer)
+    training = Training(
+        objective={"on_policy": 1.0},
+        teacher=str(scorer),
+        teacher_offering="smollm2@self-host",
+        max_steps=2,
+    )
+    with pytest.raises(BadInput, match="another tokenizer than the student"):
+        rehearse(dataset_dir, student, training, may_train, cache_dir=tmp_path)
+    with pytest.raises(BadInput, match="another tokenizer than the student"):
+        train(dataset_dir, student, training, may_train, tmp_path / "run", cache_dir=tmp_path)
+    assert not (tmp_path / "run").exists()
 
 
 def kept_by(model: Any, rows: int, length: int) -> int:

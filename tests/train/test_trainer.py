@@ -22,7 +22,7 @@ from train.metrics import Metrics
 from train.objectives import mix, student
 from train.quiet import quiet
 from train.scoring import add_scoring
-from train.trainer import Collate, Order, StudentTrainer, Watch, features, positions
+from train.trainer import Collate, Order, Plan, StudentTrainer, Watch, features, positions
 
 OURS = (
     "compute_loss",
@@ -57,13 +57,11 @@ def make(
     with quiet():
         trainer = StudentTrainer.of(
             model,
-            tokenizer,
+            Reader(tokenizer),
             examples,
             training,
-            2,
-            folder / "checkpoints",
+            Plan(2, folder / "checkpoints", Hardware(cuda=False, bf16=False)),
             Watch(metrics, [], training),
-            Hardware(cuda=False, bf16=False),
         )
     return trainer, metrics
 
