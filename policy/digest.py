@@ -47,6 +47,12 @@ def plain_bytes(value: Any) -> bytes:
     return _ENCODE(value) if _plain(value) else b""
 
 
+def text_bytes(text: str) -> bytes:
+    """The canonical bytes of a text, its quotes among them. Raises UnicodeEncodeError for half of a
+    surrogate pair."""
+    return _ENCODE(text)
+
+
 def _plain(value: Any) -> bool:
     """Whether a value holds text, whole numbers, booleans and nothing, under ASCII keys."""
     kind = type(value)

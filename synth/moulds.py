@@ -13,7 +13,7 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from policy.digest import canonical
+from policy.digest import canonical, text_bytes
 from synth.config import Sampling, Teacher
 from synth.prompts import Prompt
 from synth.teachers import ADAPTERS
@@ -50,14 +50,15 @@ class _Mould(NamedTuple):
     after: bytes
 
     def digest(self, text: str) -> bytes:
+        """The digest with this text."""
         state = self.before.copy()
-        state.update(_inner(_WRITE(text)) + self.after)
+        state.update(text_bytes(_WRITE(text))[1:-1] + self.after)
         return bytes(state.digest())
 
 
 def _inner(text: str) -> bytes:
     """A text as it stands within another string of JSON."""
-    return canonical(text)[1:-1]
+    return text_bytes(text)[1:-1]
 
 
 Shape = tuple[int, str, tuple[int, ...]]

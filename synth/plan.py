@@ -25,6 +25,7 @@ from synth.prompts import Prompt
 from synth.turns import pictures_of, words_of
 from synth.wire import Call
 
+_UNKNOWN = bytes(32)
 SHORT = 16  # bytes of a key by which calls are told apart
 AROUND = 1000  # tokens; Anthropic documents up to 530 for its own words around tools
 
@@ -61,7 +62,7 @@ class Calls(Sequence[Call]):
     def digest(self, at: int) -> bytes:
         """The 32 bytes of that key."""
         known = self._keys[32 * at : 32 * at + 32]
-        if any(known):
+        if known != _UNKNOWN:
             return bytes(known)
         found = self._moulds.digest(*self._where(at))
         self._keys[32 * at : 32 * at + 32] = found

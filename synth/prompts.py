@@ -11,11 +11,13 @@ import csv
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from policy.digest import canonical
 from policy.errors import BadInput
@@ -25,6 +27,7 @@ from synth.turns import Message, read_turns, text_only, with_pictures, words_of
 
 __all__ = ["Message", "Prompt", "load", "side"]
 
+_FAST = msgspec.json.Decoder().decode
 _SLOT = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 MAX_ROWS = 5_000_000
 MAX_LINE = 4 * 2**20  # bytes: a longer row is a broken file, not a prompt
@@ -78,10 +81,9 @@ def _load(settings: Prompts, split: Split, folder: Path) -> list[Prompt]:
     return prompts
 
 
-def side(fields: Mapping[str, str], settings: Prompts, split: Split) -> str:
+def side(reads: str, split: Split) -> str:
     """Which split a row belongs to: by a hash of what the student reads, so that two rows with
     the same text never stand on both sides, and adding rows moves none."""
-    reads = fields[settings.turns] if settings.turns else _fill(settings.student_user, fields, "")
     text = " ".join(reads.lower().split())
     hashed = hashlib.sha256(f"{split.salt}\0{text}".encode()).digest()
     share = int.from_bytes(hashed[:8], "big") / 2**64
@@ -111,7 +113,7 @@ def _prompt(
         student = (*student[:-1], teacher[-1])  # one object for both: there may be a million
     return Prompt(
         id=fields[settings.id],
-        split=side(fields, settings, split),
+        split=side(fields[settings.turns] if turns else student[-1]["content"], split),
         teacher=teacher,
         student=student,
         fields=fields,
@@ -183,7 +185,8 @@ def _parts(template: str) -> tuple[list[str], list[str]]:
 def _text(value: Any, name: str, where: str) -> str:
     if isinstance(value, str):
         try:
-            value.encode()
+            if not value.isascii():
+                value.encode()
         except UnicodeEncodeError:
             raise BadInput(
                 f"column {name!r} has a lone surrogate, which is not text",
@@ -232,7 +235,7 @@ def _jsonl(file: Any, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
         if len(line) > MAX_LINE or number > MAX_ROWS:
             raise BadInput("the row or the file is too large", where=where, fix="split it")
         try:
-            row = decode(line)
+            row = _decoded(line, decode)
         except (ValueError, RecursionError) as error:
             raise BadInput(f"not JSON: {error}", where=where, fix="one object a line") from None
         if not isinstance(row, dict):
@@ -240,6 +243,14 @@ def _jsonl(file: Any, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
                 f"a {type(row).__name__}, not an object", where=where, fix='write {"id": …}'
             )
         yield number, row
+
+
+def _decoded(line: str, decode: Callable[[str], Any]) -> Any:
+    """The fast reader, and the exact one for what that refuses."""
+    try:
+        return _FAST(line)
+    except (msgspec.MsgspecError, UnicodeEncodeError):
+        return decode(line)
 
 
 def _refuse_constant(name: str) -> float:

@@ -99,7 +99,7 @@ def _prompt(
     system = [{"role": "system", "content": told}] if told and "{{" not in told else []
     return Prompt(
         id=prompt_id,
-        split=side({"turns": reads}, settings.model_copy(update={"turns": "turns"}), dataset.split),
+        split=side(reads, dataset.split),
         teacher=messages,
         student=(*system, *text_only(messages)),
         fields={},

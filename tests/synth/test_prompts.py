@@ -127,21 +127,20 @@ def test_a_folder_in_place_of_the_file_is_one_line(tmp_path: Path) -> None:
         load(settings(), SPLIT, tmp_path)
 
 
-def fields(message: str, **more: str) -> dict[str, str]:
-    return {"id": "a", "message": message, **more}
+@given(message=st.text(min_size=1))
+def test_spaces_and_capitals_change_no_side(message: str) -> None:
+    assert side(f"  {message.lower()}\n", SPLIT) == side(message, SPLIT)
 
 
-@given(message=st.text(min_size=1), other=st.text())
-def test_the_side_depends_on_what_the_student_reads_alone(message: str, other: str) -> None:
-    one = side(fields(message), settings(), SPLIT)
-    spaced = side({"id": other, "message": f"  {message.upper().lower()}\n", "x": other},
-                  settings(), SPLIT)  # fmt: skip
-    assert spaced == side(fields(message.upper().lower()), settings(), SPLIT)
-    assert one == side(fields(message, label=other), settings(), SPLIT)
+def test_the_side_depends_on_what_the_student_reads_alone(tmp_path: Path) -> None:
+    rows = [{"id": n, "message": f"m{n % 40}", "label": n} for n in range(200)]
+    found = read(tmp_path, "".join(json.dumps(row) + "\n" for row in rows))
+    assert len({(one.fields["message"], one.split) for one in found}) == 40
+    assert {one.split for one in found} >= {"train", "test"}
 
 
 def test_the_shares_are_about_what_was_asked_for() -> None:
-    sides = [side(fields(f"message {n}"), settings(), SPLIT) for n in range(4000)]
+    sides = [side(f"message {n}", SPLIT) for n in range(4000)]
     assert 0.17 < sides.count("test") / 4000 < 0.23
     assert 0.03 < sides.count("validation") / 4000 < 0.07
 
@@ -154,6 +153,6 @@ def test_adding_rows_moves_none(tmp_path: Path) -> None:
 
 
 def test_the_salt_moves_them_all() -> None:
-    texts = [fields(f"message {n}") for n in range(300)]
-    one = [side(text, settings(), SPLIT) for text in texts]
-    assert one != [side(text, settings(), Split(salt="another")) for text in texts]
+    texts = [f"message {n}" for n in range(300)]
+    one = [side(text, SPLIT) for text in texts]
+    assert one != [side(text, Split(salt="another")) for text in texts]
