@@ -14,6 +14,7 @@ import zstandard
 
 from policy.verify import Finding
 from synth.bodies import as_received, as_sent
+from synth.database import rewrite
 from synth.journal import Journal
 from synth.ledger import Ledger
 from synth.ledger_checks import check, parts_of
@@ -121,3 +122,20 @@ def _made_older(path: Path) -> None:
 def check_all(ledger: Ledger) -> Iterator[Finding]:
     for part in parts_of(ledger):
         yield from check(ledger, part)
+
+
+def test_a_file_with_larger_blocks_stays_and_is_rewritten_with_smaller(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.duckdb"
+    with duckdb.connect() as connection:
+        connection.execute(f"ATTACH '{path}' AS old (STORAGE_VERSION 'v1.5.0')")
+    with Ledger.open(path, clock=time.time) as ledger:
+        ledger.append_all([attempt_row(call())])
+        assert block_size(ledger) == 262144
+    rewrite(path)
+    with Ledger.open(path, clock=time.time) as ledger:
+        assert ledger.one("SELECT count(*) FROM attempt") == (1,)
+        assert block_size(ledger) == 65536
+
+
+def block_size(ledger: Ledger) -> int:
+    return int(ledger.one("SELECT block_size FROM pragma_database_size() WHERE block_size > 0")[0])
