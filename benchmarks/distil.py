@@ -27,7 +27,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from train.config import BIASED
+from train.config import TAIL
 from train.kernel import Head, support_scores
 from train.objectives import Positions, Settings, mix, support
 from train.students import find_base, keep_layers, load
@@ -98,7 +98,7 @@ def run_all(options: argparse.Namespace) -> None:
                 if (temperature, seed, name) in results(options.folder):
                     continue
                 begun = time.process_time()
-                model = teach(load(base)[0], rows, name, temperature, seed, options)
+                model = teach(load(base)[0], rows, name, seed, options)
                 kl = full_kl(model, teacher, held_out, truth)
                 record(options.folder, temperature, seed, name, kl, time.process_time() - begun)
 
@@ -173,7 +173,6 @@ def teach(
     model: Any,
     rows: Rows,
     name: str,
-    temperature: float,
     seed: int,
     options: argparse.Namespace,
 ) -> Any:
@@ -183,11 +182,10 @@ def teach(
     model.get_input_embeddings().weight.requires_grad_(False)
     learning = [each for each in model.parameters() if each.requires_grad]
     optimiser = torch.optim.AdamW(learning, lr=options.rate, weight_decay=0.0, fused=True)
-    tail = 1.0 if temperature == 1.0 else BIASED  # as train.config decides it
     for step, batch in enumerate(batches(rows, options.batch, seed)):
         optimiser.param_groups[0]["lr"] = options.rate * pace(step, options.steps)
         positions = look(model, batch)
-        loss = LOSSES[name](positions, tail) / len(positions.labels)
+        loss = LOSSES[name](positions) / len(positions.labels)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(learning, 1.0)
         optimiser.step()
@@ -234,16 +232,12 @@ def states(model: Any, rows: Rows) -> Tensor:
 # --- losses -----------------------------------------------------------------------------------
 
 
-def ours(name: str, tail_weight: float | None = None) -> Callable[[Positions, float], Tensor]:
-    def loss(positions: Positions, tail: float) -> Tensor:
-        settings = Settings(tail if tail_weight is None else tail_weight)
-        return mix(positions, {name: 1.0}, settings).value
-
-    return loss
+def ours(name: str, tail_weight: float = TAIL) -> Callable[[Positions], Tensor]:
+    return lambda positions: mix(positions, {name: 1.0}, Settings(tail_weight)).value
 
 
-def theirs(distance: Callable[[Positions], Tensor]) -> Callable[[Positions, float], Tensor]:
-    return lambda positions, _: distance(positions).sum()
+def theirs(distance: Callable[[Positions], Tensor]) -> Callable[[Positions], Tensor]:
+    return lambda positions: distance(positions).sum()
 
 
 def renormalised(positions: Positions) -> Tensor:
@@ -262,8 +256,9 @@ def zero_tail(positions: Positions) -> Tensor:
     return (log_p.exp() * (log_p - log_q)).sum(-1)
 
 
-LOSSES: dict[str, Callable[[Positions, float], Tensor]] = {
+LOSSES: dict[str, Callable[[Positions], Tensor]] = {
     "top_k": ours("top_k"),
+    "whole_tail": ours("top_k", 1.0),
     "sft": ours("sft"),
     "bucket": ours("top_k", 0.0),
     "renormalised": theirs(renormalised),

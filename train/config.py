@@ -13,8 +13,7 @@ Imports no torch, so that `check` and `--help` stay quick.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -27,9 +26,9 @@ ALONE = frozenset({"dpo", "on_policy"})
 """Objectives with a trainer of their own: they learn from pairs, or from the student's own text."""
 STORED = frozenset(get_args(ObjectiveName)) - ALONE
 """Objectives that learn from what a dataset holds: the text and the teacher's logprobs of it."""
-BIASED = 0.1
-"""Weight of the sampled tail where the text is no fair sample of the teacher: enough for the tail
-to be learned at all, little enough that what selection did to it stays small beside the top-k."""
+TAIL = 0.1
+"""Weight of the sampled tail. At 1 the expected gradient is that of the full KL, of text that is a
+fair sample of the teacher, and single samples bring all their noise (docs/log.md, 2026-12-01)."""
 Weight = Annotated[float, Field(gt=0)]
 Objective = Annotated[dict[ObjectiveName, Weight], Field(min_length=1)]
 
@@ -80,9 +79,9 @@ class Training(Section):
     """Longest answer, in tokens, that the student writes for `on_policy`."""
     dpo_beta: float = Field(default=0.1, gt=0)
     """How dear it is in `dpo` to move away from the base."""
-    tail_weight: float | None = Field(default=None, ge=0, le=1)
-    """Weight of the sampled tail beside the stored top-k. Unset: 1 where the dataset's manifest
-    says that its text is a fair sample of the teacher, else 0.1."""
+    tail_weight: float = Field(default=TAIL, ge=0, le=1)
+    """Weight of the sampled tail beside the stored top-k. 1 is for many tokens, of text that the
+    dataset's manifest calls a fair sample of the teacher (`signal.unbiased`)."""
     jsd_beta: float = Field(default=0.5, gt=0, lt=1)
     """The teacher's share of the mixture in `jsd`. At 0 it would be nothing, at 1 likewise; its
     limits are `top_k` towards 0 and `reverse_kl` towards 1."""
@@ -182,13 +181,6 @@ class Training(Section):
                 " dataset holds the top few only; leave it at 1"
             )
         return self
-
-    def for_data(self, manifest: Mapping[str, Any]) -> Training:
-        """With the tail weight that a dataset's manifest justifies, unless one is stated."""
-        if self.tail_weight is not None:
-            return self
-        fair = manifest.get("signal", {}).get("unbiased") is True
-        return self.model_copy(update={"tail_weight": 1.0 if fair else BIASED})
 
 
 class Arm(Section):

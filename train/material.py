@@ -39,7 +39,6 @@ class Material:
     dataset: Dataset
     student: Student
     training: Training
-    """With the tail weight that the dataset's manifest justifies."""
     hardware: Hardware
     base: Base
     teacher: Base | None
@@ -59,7 +58,7 @@ def gather(
     with processes.leader_first():  # a GGUF is converted by one
         base = find_base(student.base, cache_dir, weights=not student.scratch)
         teacher = find_teacher(training, cache_dir, permit)
-    return Material(dataset, student, training.for_data(dataset.manifest), hardware, base, teacher)
+    return Material(dataset, student, training, hardware, base, teacher)
 
 
 def _demand_sense(student: Student, training: Training) -> None:

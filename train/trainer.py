@@ -28,7 +28,7 @@ from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from train import processes
-from train.config import BIASED, Training
+from train.config import Training
 from train.data import Example, Reader
 from train.devices import Hardware
 from train.metrics import Metrics
@@ -282,9 +282,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
 
 def settings_of(training: Training) -> Settings:
-    """What the objectives are set to; a tail weight that nobody stated is the cautious one."""
-    weight = BIASED if training.tail_weight is None else training.tail_weight
-    return Settings(weight, training.jsd_beta, training.skew)
+    """What the objectives are set to."""
+    return Settings(training.tail_weight, training.jsd_beta, training.skew)
 
 
 def as_sums(loss: Loss) -> dict[str, Any]:

@@ -48,19 +48,3 @@ def test_an_arm_changes_the_objective_and_nothing_else() -> None:
     assert arm.objective == {"sft": 1.0}
     assert arm.model_copy(update={"objective": base.objective}) == base
     assert Arm(dataset="verified").training(base) == base
-
-
-@pytest.mark.parametrize(
-    ("stated", "manifest", "weight"),
-    [
-        (None, {"signal": {"unbiased": True}}, 1.0),
-        (None, {"signal": {"unbiased": False}}, 0.1),
-        (None, {}, 0.1),
-        (0.5, {"signal": {"unbiased": True}}, 0.5),
-        (0.0, {}, 0.0),
-    ],
-)
-def test_the_sampled_tail_weighs_what_the_manifest_justifies(
-    stated: float | None, manifest: dict[str, Any], weight: float
-) -> None:
-    assert Training(tail_weight=stated).for_data(manifest).tail_weight == weight

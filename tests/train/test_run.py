@@ -92,7 +92,7 @@ def test_it_learns_and_leaves_a_receipt(uninterrupted: Run, dataset_dir: Path) -
     assert uninterrupted.manifest["obligations"] == ["keep_the_notice"]
     assert uninterrupted.manifest["as_teacher"] == "student-of(smollm2@self-host)"
     assert uninterrupted.manifest["training"]["counts"]["signal_rows"] == 30
-    assert uninterrupted.manifest["training"]["tail_weight"] == 0.1  # no fair sample is claimed
+    assert uninterrupted.manifest["training"]["tail_weight"] == 0.1
 
 
 def test_only_the_owner_may_read_it(uninterrupted: Run) -> None:
