@@ -19,7 +19,7 @@ from synth.imported import import_leaf
 from synth.jobs import job_leaf
 from synth.notices import ERASED, notice_leaf
 from synth.plan import request_key
-from synth.reader import Readable, end_of
+from synth.reader import Readable
 from synth.rows import (
     DecisionRow,
     attempt_leaf,
@@ -59,11 +59,17 @@ def parts_of(ledger: Readable) -> list[Part]:
     parts = [
         Part(table, first, first + BODIES)
         for table in ("completion", "raw", "request")
-        for first in range(0, end_of(ledger, table, "rowid"), BODIES)
+        for first in range(0, _end_of(ledger, table, "rowid"), BODIES)
     ]
-    size = end_of(ledger, "leaf", "seq")
+    size = _end_of(ledger, "leaf", "seq")
     parts += [Part("entries", at, min(at + ENTRIES, size)) for at in range(0, size, ENTRIES)]
     return parts + [Part("tables", at, at + 1) for at in range(len(_QUESTIONS))]
+
+
+def _end_of(ledger: Readable, table: str, column: str) -> int:
+    """One more than the highest number in a column; 0 for a table without rows."""
+    ((last,),) = ledger.rows(f"SELECT coalesce(max({column}), -1) FROM {table}")  # noqa: S608
+    return int(last) + 1
 
 
 def check(ledger: Readable, part: Part) -> list[Finding]:

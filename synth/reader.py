@@ -25,12 +25,6 @@ class Readable(Protocol):
         """Rows of a query, streamed."""
 
 
-def end_of(ledger: Readable, table: str, column: str) -> int:
-    """One more than the highest number in a column; 0 for a table without rows."""
-    ((last,),) = ledger.rows(f"SELECT coalesce(max({column}), -1) FROM {table}")  # noqa: S608
-    return int(last) + 1
-
-
 class Reader:
     """The file of a ledger that was handed over (`Ledger.only_read`), beside other readers."""
 

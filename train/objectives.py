@@ -61,7 +61,7 @@ class Settings(NamedTuple):
     """What the objectives are set to."""
 
     tail_weight: float = 1.0
-    """The lambda of the sampled tail: 1 where the text is a fair sample of the teacher."""
+    """The lambda of the sampled tail: at 1 the expected gradient is that of the full KL."""
     jsd_beta: float = 0.5
     """The teacher's share of the mixture in `jsd`, between 0 and 1."""
     skew: float = 0.1

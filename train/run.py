@@ -76,7 +76,6 @@ def train(
     Permit.must_be(permit, Action.TRAIN)
     with boundary(out_dir):
         material = gather(dataset_dir, student, training, permit, cache_dir)
-        training = material.training
         with processes.leader_first():
             inputs = describe_inputs(material)
             if done := finished(out_dir, inputs):
