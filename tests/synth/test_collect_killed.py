@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -84,15 +85,19 @@ def test_an_interrupt_does_not_wait_for_the_server_s_quiet(tmp_path: Path) -> No
 
 
 def test_a_second_collect_ends_before_it_spends(tmp_path: Path) -> None:
-    with FakeTeacher([fake.answer(delay=0.5)]) as server:
-        path = project(tmp_path / "home", server.base_url, rows=20)
+    """The teacher keeps the first waiting until then, however slow the machine is."""
+    ended = Event()
+    with FakeTeacher([fake.answer(lambda _: f"late: {ended.wait(60)}")]) as server:
+        path = project(tmp_path / "home", server.base_url, rows=20,
+                       limits={"deadline_seconds": 60})  # fmt: skip
         child = start("collect", path, cwd=tmp_path, log=tmp_path / "said.log")
         while not server.seen:
             time.sleep(0.01)
         done = spiritsafe("collect", path, code=5)
+        ended.set()
         assert f"process {child.pid} is writing to it" in done.err
         assert "Traceback" not in done.err
-        assert child.wait(timeout=20) == 0
+        assert child.wait(timeout=60) == 0
     assert max(server.counts.values()) == 1
 
 
