@@ -101,8 +101,8 @@ def file_digest(path: Path) -> str:
     return PREFIX + state.hexdigest()
 
 
-def commit(salt: bytes, content: bytes) -> str:
-    """A commitment that can outlive its content.
+def commit(salt: bytes, *content: bytes) -> str:
+    """A commitment that can outlive its content, which may come in pieces.
 
     The log keeps only this. Once the content and its random salt are erased, nobody can guess what
     it named, and the log still verifies. The salt's length is fixed, so that no other pair of salt
@@ -110,4 +110,7 @@ def commit(salt: bytes, content: bytes) -> str:
     """
     if len(salt) != SALT_BYTES:
         raise BadInput(f"a salt has {SALT_BYTES} bytes, this one has {len(salt)}")
-    return sha256(salt + content)
+    state = hashlib.sha256(salt)
+    for piece in content:
+        state.update(piece)
+    return PREFIX + state.hexdigest()

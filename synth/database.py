@@ -21,7 +21,7 @@ HARDENED = """
 SET enable_progress_bar=false;
 SET autoinstall_known_extensions=false; SET autoload_known_extensions=false;
 SET allow_community_extensions=false; SET allow_persistent_secrets=false;
-SET allowed_configs=['memory_limit'];
+SET allowed_configs=['memory_limit', 'max_vacuum_tasks'];
 SET enable_external_access=false; SET lock_configuration=true;
 """
 

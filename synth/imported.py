@@ -45,7 +45,7 @@ class ImportRow:
     raw: bytes
     salt: bytes
 
-    def values(self, seq: int, content: bytes, raw: bytes) -> tuple[Any, ...]:
+    def values(self, seq: int, content: bytes, raw: tuple[bytes, ...]) -> tuple[Any, ...]:
         """The columns of table `imported`, given what is committed to."""
         usage = self.completion.usage
         return (
@@ -53,7 +53,7 @@ class ImportRow:
             *(self.model, self.completion.served_model, self.features, self.decision),
             *(self.terms_pin, self.file, self.name, self.format, self.place, self.by),
             *(usage.prompt_tokens, usage.completion_tokens),
-            *(commit(self.salt, content), commit(self.salt, raw)),
+            *(commit(self.salt, content), commit(self.salt, *raw)),
         )
 
 

@@ -31,13 +31,14 @@ from synth.crash import Passing, Point, pass_by
 from synth.database import DAMAGE, beside, connect, cores, damaged, write_error
 from synth.head import Head, check_root, check_size, head_path, read_head
 from synth.journal import Batch, Journal
-from synth.merging import forget, merge, squeeze
+from synth.merging import forget, merge, regroup, squeeze
 from synth.migrations import migrate
 from synth.opening import check_version, create, restored, unmerged
 from synth.rows import DecisionRow, Row, entry
 
 LINGER = 0.002  # seconds that a commit waits for company: one fsync then serves many attempts
 MERGE_ROWS, MERGE_BYTES = 4000, 16 * 2**20  # what DuckDB takes at a time
+HEAVY = 8 * 2**10  # bytes an entry
 MERGE_LAG = 4  # helpings that it may be behind before commits wait for it
 
 __all__ = ["MERGE_ROWS", "Ledger", "read_head", "record_decision", "spent_nano"]
@@ -293,6 +294,7 @@ class Ledger:
             with self._writing:
                 behind, self._behind = self._behind, []
                 self._journals.reverse()
+            regroup(self._connection, join=not self._is_heavy(behind))
             try:
                 if behind:
                     self._insert(behind)
@@ -305,6 +307,15 @@ class Ledger:
                 self.passing(Point.AFTER_CLEAR)
             if behind:
                 squeeze(self._connection)
+
+    def _is_heavy(self, behind: Sequence[Batch]) -> bool:
+        """Whether what comes, or all that is there, has many bytes an entry."""
+        coming = behind[-1].size - behind[0].first if behind else 0
+        held = self.path.stat().st_size
+        return (
+            self._journals[1].size > HEAVY * coming > 0
+            or held > MERGE_BYTES + HEAVY * self._frontier.size
+        )
 
     def _insert(self, batches: Sequence[Batch]) -> None:
         try:

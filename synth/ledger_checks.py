@@ -24,7 +24,7 @@ from synth.rows import (
     DecisionRow,
     attempt_leaf,
     outcome_leaf,
-    raw_bytes,
+    raw_content,
     receipt_leaf,
     stored_content,
     verdict_leaf,
@@ -150,7 +150,7 @@ def _raws(ledger: Readable, part: Part) -> Iterator[Finding]:
         name = f"raw reply of {attempt}"
         try:
             reply = as_received(form, gap, bytes(raw), text)
-            body = raw_bytes(canonical(json.loads(headers)), reply)
+            body = b"".join(raw_content(canonical(json.loads(headers)), reply))
         except (ValueError, TypeError) as error:
             yield Finding(name, f"is altered: {error}")
             continue

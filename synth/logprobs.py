@@ -10,7 +10,7 @@ cost as much CPU as reading them out of the reply, and nobody needs one before a
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate, chain
 from typing import Self, TypeVar
 
@@ -37,6 +37,8 @@ class TokenLogprobs:
     """The server's, where it gives them, else empty."""
     candidate_ids: tuple[int, ...] = ()
     """The same of all candidates, where each has one, else empty."""
+    place: tuple[int, int] = field(default=(0, 0), compare=False, repr=False)
+    """Where they began and ended in the reply, if they were all that stood there."""
 
     @classmethod
     def of(

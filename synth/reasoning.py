@@ -52,7 +52,7 @@ def without_reasoning(reply: Reply) -> Reply:
     """The reply as if the teacher had kept its thoughts to itself."""
     result = reply.result
     completion = result if isinstance(result, Completion) else None
-    if not (completion and completion.reasoning) and not _holds(reply.raw):
+    if not (completion and completion.reasoning) and not _may_hold(reply.raw, completion):
         return reply
     try:
         data = json.loads(reply.raw)
@@ -67,6 +67,15 @@ def without_reasoning(reply: Reply) -> Reply:
         signal = NO_LOGPROBS if inline else completion.logprobs  # they spell the thoughts too
         result = replace(completion, reasoning="", logprobs=signal)
     return Reply(result, raw.encode("utf-8", "surrogatepass"), reply.headers)
+
+
+def _may_hold(raw: bytes, completion: Completion | None) -> bool:
+    """Whether a reply may hold a thought. 300 KB of token logprobs are no place for one, as long as
+    no tokens spell it."""
+    if completion and completion.logprobs.place[1]:
+        at, end = completion.logprobs.place
+        return b"<think>" in completion.logprobs.pieces or _holds(raw[:at] + raw[end:])
+    return _holds(raw)
 
 
 def _holds(raw: bytes) -> bool:

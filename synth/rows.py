@@ -95,7 +95,7 @@ class OutcomeRow:
             *(self.status, self.served_model, self.provider_request_id, self.prompt_tokens),
             *(self.completion_tokens, self.cached_tokens, self.reasoning_tokens, self.estimated),
             *(self.cost_nano, self.milliseconds, stored),
-            commit(self.salt, raw_bytes(headers, self.raw)),
+            commit(self.salt, *raw_content(headers, self.raw)),
         )
 
 
@@ -173,7 +173,7 @@ def _outcome(row: OutcomeRow, seq: int, pack: Pack) -> tuple[Leaf, Tables]:
 
 def _imported(row: ImportRow, seq: int, pack: Pack) -> tuple[Leaf, Tables]:
     content = completion_values(row.id, row.completion)
-    values = row.values(seq, stored_content(content[1:]), raw_bytes(b"{}", row.raw))
+    values = row.values(seq, stored_content(content[1:]), raw_content(b"{}", row.raw))
     form, body = stored_request(row.body, pack)
     return import_leaf(values), [
         ("request", (row.key, row.base, row.format, body, form)),
@@ -209,9 +209,9 @@ def stored_content(columns: tuple[Any, ...]) -> bytes:
     return canonical(fields) + b"\n" + bytes(signal)
 
 
-def raw_bytes(headers: bytes, raw: bytes) -> bytes:
-    """What `raw_commit` commits to; the headers are canonical JSON."""
-    return headers + b"\n" + raw
+def raw_content(headers: bytes, raw: bytes) -> tuple[bytes, ...]:
+    """The pieces of what `raw_commit` commits to; the headers are canonical JSON."""
+    return headers, b"\n", raw
 
 
 _ATTEMPT = (

@@ -12,10 +12,14 @@ slower reader to judge: two readers never disagree on what was paid for.
 import contextlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import reduce
 from itertools import chain
+from operator import iconcat
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from synth.garbage import no_collections
 from synth.logprobs import TokenLogprobs
@@ -23,23 +27,23 @@ from synth.logprobs import TokenLogprobs
 SENTINEL = -9000.0  # OpenAI reports -9999.0 for a token outside its top 20
 LARGE = 16 * 2**10  # bytes, from which reading in layers pays
 MAX_ID = 2**31
-_DIGITS = b"0123456789 \t\r\n"
 KEY, LAST = b'"logprobs":', b'"top_logprobs":'
 
 
-class _Entry(msgspec.Struct, gc=False):
+class _Entry(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     logprob: float
-    octets: msgspec.Raw = msgspec.field(name="bytes", default=msgspec.Raw(b""))
+    octets: list[int] | msgspec.UnsetType | None = msgspec.field(name="bytes", default=UNSET)
     token: str = ""
     id: int = -1
 
 
-class _Token(_Entry, gc=False):
+class _Token(_Entry, gc=False, forbid_unknown_fields=True):
     top_logprobs: list[_Entry] | None = None
 
 
-class _Logprobs(msgspec.Struct):
+class _Logprobs(msgspec.Struct, forbid_unknown_fields=True):
     content: list[_Token]
+    refusal: None = None
 
 
 class _Choice(msgspec.Struct):
@@ -52,18 +56,18 @@ class _Reply(msgspec.Struct):
 
 _REPLY = msgspec.json.Decoder(_Reply)
 _LOGPROBS = msgspec.json.Decoder(_Logprobs)
-_OCTETS = msgspec.json.Decoder(list[int]).decode
 _ANY = msgspec.json.Decoder()
 
 
 def decoded(raw: bytes) -> Any:
     """The value of a JSON text. Raises ValueError where it is none, UnicodeDecodeError among it."""
-    text = raw.decode("utf-8")
+    if not raw.isascii():
+        raw.decode("utf-8")
     try:
         found = _in_layers(raw) if len(raw) >= LARGE else None
         return _ANY.decode(raw) if found is None else found
     except msgspec.MsgspecError:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
 
 
 def _in_layers(raw: bytes) -> Any:
@@ -76,7 +80,9 @@ def _in_layers(raw: bytes) -> Any:
     choices = value.get("choices") if isinstance(value, dict) else None
     for choice in choices if isinstance(choices, list) else ():
         if isinstance(choice, dict) and choice.get("logprobs", value) is None:
-            choice["logprobs"] = _signal(raw[at:end])
+            found = _signal(memoryview(raw)[at:end])
+            flat = isinstance(found, TokenLogprobs)
+            choice["logprobs"] = replace(found, place=place) if flat else found
             return value
     return None
 
@@ -89,18 +95,17 @@ def _place(raw: bytes) -> tuple[int, int] | None:
     """
     key, last = raw.find(KEY), raw.rfind(LAST)
     at = raw.find(b"{", key)
-    if not 0 < key < at < last or raw[key - 1] == ord("\\") or raw.find(KEY, at) >= 0:
-        return None
-    if raw[key + len(KEY) : at].strip():
+    if not 0 < key < at < last or raw[key - 1] == ord("\\") or raw[key + len(KEY) : at].strip():
         return None
     opened = b'{"content":[{'
     with contextlib.suppress(msgspec.MsgspecError):
         (choice,) = _REPLY.decode(b'{"choices":[{"logprobs":' + opened + raw[last:]).choices
-        return at, last + len(bytes(choice.logprobs)) - len(opened)
+        end = last + len(bytes(choice.logprobs)) - len(opened)
+        return None if raw.find(KEY, end) >= 0 else (at, end)
     return None
 
 
-def _signal(raw: bytes) -> Any:
+def _signal(raw: memoryview) -> Any:
     """Read without the cyclic collector: it would walk over 4,000 new lists, and free none."""
     with no_collections():
         try:
@@ -139,30 +144,20 @@ def _checked(entries: Sequence[_Entry]) -> tuple[float, ...]:
 
 
 def _texts(entries: Sequence[_Entry]) -> tuple[tuple[int, ...], bytes]:
-    """Sizes of the entries' texts, and these without a gap: all lists of bytes read as one."""
-    joined = b",".join([entry.octets for entry in entries])
-    commas = joined.translate(None, _DIGITS)[1:-1].split(b"],[")
-    if len(commas) == len(entries):
-        with contextlib.suppress(msgspec.MsgspecError):  # an empty one among them, or none
-            sizes = tuple([len(part) + 1 for part in commas])
-            pieces = bytes(_OCTETS(joined.replace(b"],[", b",")))
-            if sum(sizes) == len(pieces):
-                return sizes, pieces
-    texts = [_text(entry) for entry in entries]
-    return tuple(map(len, texts)), b"".join(texts)
+    """Sizes of the entries' texts, and these without a gap."""
+    octets: list[Any] = [entry.octets for entry in entries]
+    try:
+        return tuple(map(len, octets)), bytes(reduce(iconcat, octets, []))
+    except TypeError:
+        texts = [_text(entry) for entry in entries]
+        return tuple(map(len, texts)), b"".join(texts)
 
 
 def _text(entry: _Entry) -> bytes:
     """`bytes` is null for a token without text; `token` may not be UTF-8's whole truth, so it is
     only read where `bytes` is absent."""
-    octets = bytes(entry.octets)
-    if not octets:
-        return entry.token.encode()
-    if octets == b"null":
-        return b""
-    if octets.translate(None, _DIGITS + b",") != b"[]":  # msgspec takes 1.0 for a whole number
-        raise ValueError("not a list of bytes")
-    return bytes(_OCTETS(octets))
+    octets = entry.octets
+    return entry.token.encode() if isinstance(octets, msgspec.UnsetType) else bytes(octets or ())
 
 
 def _ids(entries: Sequence[_Entry]) -> tuple[int, ...]:

@@ -164,6 +164,27 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
         open_(path)
 
 
+def groups_after_sessions(path: Path) -> int:
+    for session in range(4):
+        with open_(path) as ledger:
+            ledger.append_all([attempt_row(call(number + 10 * session)) for number in range(10)])
+    with open_(path) as ledger:
+        sql = "SELECT count(DISTINCT row_group_id) FROM pragma_storage_info('attempt')"
+        return int(ledger.one(sql)[0])
+
+
+def test_small_sessions_share_their_groups_of_rows(tmp_path: Path) -> None:
+    assert groups_after_sessions(tmp_path / "ledger.duckdb") == 1
+
+
+def test_rows_of_many_bytes_are_not_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("synth.ledger.HEAVY", 1)
+    monkeypatch.setattr("synth.ledger.MERGE_BYTES", 1)
+    assert groups_after_sessions(tmp_path / "ledger.duckdb") == 4
+
+
 @pytest.mark.parametrize(
     "sql",
     [

@@ -91,10 +91,43 @@ def tokens(text: str) -> dict[str, Any]:
     return data
 
 
+def long_tokens(texts: list[str], **more: Any) -> dict[str, Any]:
+    """A reply of 40 KB that is read in layers; the first token has more fields."""
+    data = tokens("lost")
+    given = [
+        tokens(text)["choices"][0]["logprobs"]["content"][0] for text in [*texts, *["x"] * 400]
+    ]
+    data["choices"][0]["logprobs"]["content"] = [given[0] | more, *given[1:]]
+    return data
+
+
+@pytest.mark.parametrize("place", ["message", "before", "behind", "token"])
+def test_a_thought_beside_many_logprobs_is_found(place: str) -> None:
+    data = long_tokens(["lost"], **({"reasoning": SECRET} if place == "token" else {}))
+    (choice,) = data["choices"]
+    if place == "message":
+        choice["message"]["reasoning_content"] = SECRET
+    elif place != "token":
+        thought = {"reasoning_content": SECRET}
+        data = thought | data if place == "before" else data | thought
+    given = json.dumps(data).encode()
+    left = without_reasoning(Reply(parse(given, sampling(), {}), given))
+    assert SECRET.encode() not in left.raw
+
+
+def test_a_thought_that_only_the_tokens_spell_takes_them_with_it() -> None:
+    given = json.dumps(long_tokens(["<think>", "odd", "</think>", "lost"])).encode()
+    left = without_reasoning(Reply(parse(given, sampling(), {}), given))
+    assert isinstance(left.result, Completion)
+    assert not left.result.logprobs.token_bytes
+    assert b"111" not in left.raw
+
+
 @pytest.mark.parametrize(
     "plain",
     [
         body(),
+        json.dumps(long_tokens(["thinking", '"reasoning": '])).encode(),
         body(reasoning_content=None),
         body(reasoning="", reasoning_details=[]),
         body(content="I am thinking of reasoning"),
