@@ -52,8 +52,11 @@ class _Mould(NamedTuple):
     def digest(self, text: str) -> bytes:
         """The digest with this text."""
         state = self.before.copy()
-        state.update(text_bytes(_WRITE(text))[1:-1] + self.after)
-        return bytes(state.digest())
+        if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+            state.update(b'\\"%b\\"%b' % (text.encode(), self.after))
+        else:
+            state.update(_inner(_WRITE(text)) + self.after)
+        return state.digest()  # type: ignore[no-any-return]
 
 
 def _inner(text: str) -> bytes:
@@ -61,7 +64,7 @@ def _inner(text: str) -> bytes:
     return text_bytes(text)[1:-1]
 
 
-Shape = tuple[int, str, tuple[int, ...]]
+Shape = tuple[int, str, tuple[Any, ...]]
 
 
 class Moulds:
@@ -75,7 +78,7 @@ class Moulds:
         """The 32 bytes of the key of a call, as `digest_of` gives them for what is sent."""
         run = self._runs[prompt.split == "test"]
         text = prompt.teacher[-1]["content"]
-        if type(text) is not str or not text or text[0].isspace() or text[-1].isspace():
+        if type(text) is not str or not text or text.strip() != text:
             return run.rendered(prompt, sample)
         return run.digest(prompt, sample, text)
 
@@ -87,7 +90,7 @@ class _Run:
         self._teacher, self._sampling, self._base = teacher, sampling, base
         self._shape: Shape | None = None
         self._mould: _Mould | None = None
-        self._cast = 0
+        self._left = 0
 
     def rendered(self, prompt: Prompt, sample: int) -> bytes:
         """The key of a call by its whole body."""
@@ -97,14 +100,15 @@ class _Run:
     def digest(self, prompt: Prompt, sample: int, text: str) -> bytes:
         """The key of a call."""
         messages = prompt.teacher
-        # What stands before the row's text is one object for all rows that share it.
-        shape = (sample, messages[-1]["role"], tuple(map(id, messages[:-1])))
+        # What stands before the row's text is one object for all rows that share it, so that to
+        # compare it is to look at its address.
+        shape = (sample, messages[-1]["role"], messages[:-1])
         if shape != self._shape:  # the next one of this shape is worth a mould
-            self._shape, self._mould, self._cast = shape, None, 0
+            self._shape, self._mould, self._left = shape, None, 0
             return self.rendered(prompt, sample)
-        if self._cast % EVERY == 0:
+        if not self._left:
             return self._checked(prompt, sample, text)
-        self._cast += 1
+        self._left -= 1
         return self._mould.digest(text) if self._mould else self.rendered(prompt, sample)
 
     def _checked(self, prompt: Prompt, sample: int, text: str) -> bytes:
@@ -115,6 +119,6 @@ class _Run:
         before, quoted, after = body.decode().partition(_WRITE(_MARK))
         start, _, end = _whole(self._base, path, _MARK, sample).partition(_inner(_MARK))
         mould = _Mould(sha256(start + _inner(before)), _inner(after) + end)
-        self._cast += 1
+        self._left = EVERY - 1
         self._mould = mould if quoted and mould.digest(text) == whole else None
         return whole

@@ -14,7 +14,7 @@ import json
 from array import array
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import chain, pairwise, repeat
 from typing import Any
 
 from policy.digest import PREFIX
@@ -41,6 +41,7 @@ class Calls(Sequence[Call]):
         self._more = array("L", [at for at, one in enumerate(prompts) if one.split != "test"])
         self._size = len(prompts) + len(self._more) * (sampling.samples - 1)
         self._keys = bytearray(32 * self._size)
+        self._known = False
         self._moulds = Moulds(teacher, sampling, base)
 
     def __len__(self) -> int:
@@ -68,12 +69,30 @@ class Calls(Sequence[Call]):
         self._keys[32 * at : 32 * at + 32] = found
         return found
 
+    def digests(self) -> Iterator[bytes]:
+        """Those of all calls, in order."""
+        digest, keys = self._moulds.digest, self._keys
+        if self._known:
+            yield from (bytes(keys[at : at + 32]) for at in range(0, 32 * self._size, 32))
+            return
+        for at, (prompt, sample) in enumerate(self._each()):
+            keys[32 * at : 32 * at + 32] = found = digest(prompt, sample)
+            yield found
+        self._known = True
+
+    def _each(self) -> Iterator[tuple[Prompt, int]]:
+        """What each call asks: first samples of all prompts first, so that early rows cover all."""
+        yield from zip(self._prompts, repeat(0))
+        for sample in range(1, self._settings[1].samples):
+            for place in self._more:
+                yield self._prompts[place], sample
+
     def _call(self, at: int) -> Call:
         teacher, sampling, base = self._settings
         return render(teacher, sampling, *self._where(at), base, self.key(at))
 
     def _where(self, at: int) -> tuple[Prompt, int]:
-        """First samples of all prompts come first, so that early rows cover all."""
+        """The same of one."""
         if at < len(self._prompts):
             return self._prompts[at], 0
         sample, place = divmod(at - len(self._prompts), len(self._more))
@@ -241,8 +260,7 @@ def sort_out(ledger: Ledger, calls: Sequence[Call], limits: Limits) -> Plan:
     had = Attempts(before, again)
     result = Plan(calls, Chosen(calls), Chosen(calls), Chosen(calls), had, resends=resends)
     allowed = limits.max_resends - resends if limits.on_unknown == "resend" else 0
-    for at in range(len(calls)):
-        short = _short_of(calls, at)
+    for at, short in enumerate(_shorts(calls)):
         standing = known.get(short, "new")
         if standing == "done":
             result.done += 1
@@ -270,12 +288,21 @@ def _twice(calls: Sequence[Call], places: Sequence[int], numbers: Sequence[int])
     if double:
         for at, number in zip(places, numbers, strict=True):
             if number in double:
-                yield _short_of(calls, at)
+                yield (
+                    calls.digest(at)[:SHORT] if isinstance(calls, Calls) else _short(calls[at].key)
+                )
 
 
 def _short_of(calls: Sequence[Call], at: int) -> bytes:
     """The beginning of a call's key, without the rest of the call where that is possible."""
     return calls.digest(at)[:SHORT] if isinstance(calls, Calls) else _short(calls[at].key)
+
+
+def _shorts(calls: Sequence[Call]) -> Iterator[bytes]:
+    """Those of all."""
+    if isinstance(calls, Calls):
+        return (digest[:SHORT] for digest in calls.digests())
+    return (_short(call.key) for call in calls)
 
 
 def _count(result: Plan, at: int, standing: str) -> None:
