@@ -2,12 +2,17 @@
 
     GOMP_SPINCOUNT=0 python benchmarks/distil.py --folder /tmp/distil    # half an hour, two cores
     python benchmarks/distil.py --folder /tmp/distil --table  # the table of what is done so far
+    python benchmarks/distil.py --folder /tmp/started --start 400 --rate 3e-4
 
 The teacher continues the openings of letters, at T = 1 and at T = 0.7, and its top 20 logprobs are
 kept as an API gives them: of the distribution itself, before temperature. Each seed has rows and an
 order of its own. Every loss gets the same rows, steps and rate; all weights but the embeddings
 learn. What counts is the full KL to the teacher, over the whole vocabulary, on continuations at
 T = 1 of openings that nobody trained on. A run that is done is not done again.
+
+A student that has just lost half of its layers has everything to learn, and every loss teaches it
+that; what a loss gets wrong for good shows in one that already speaks. So with --start all go on
+from the same student, which `sft` taught for that many steps on rows of its own.
 
 The losses that are not ours are written out below, with who uses them.
 """
@@ -20,6 +25,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,6 +86,9 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--length", type=int, default=24, help="tokens of a continuation")
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--start", type=int, default=0, help="steps of sft that all go on from")
+    parser.add_argument("--start-rate", type=float, default=1e-3)
+    parser.add_argument("--temperature", type=float, nargs="*", default=TEMPERATURES)
     parser.add_argument("--layers", type=int, default=15)
     parser.add_argument("--only", nargs="*", choices=sorted(LOSSES), default=list(LOSSES))
     return parser.parse_args()
@@ -89,16 +98,26 @@ def run_all(options: argparse.Namespace) -> None:
     base = find_base("smollm2", options.cache or options.folder / "cache")
     teacher, tokenizer = load(base)
     teacher.eval()
-    held_out = rows_at(options, teacher, tokenizer, 1.0, None)
+    make = partial(rows_at, options.folder, teacher, tokenizer, options.length)
+    held_out = make(1.0, "held-out", 64)
     truth = hidden_states(teacher, held_out)
-    for temperature in TEMPERATURES:
+    start = options.folder / "start.safetensors"
+    if options.start and not start.is_file():
+        rows = make(1.0, "start", options.start * options.batch)
+        model = teach(cut(load(base)[0], options), rows, "sft", 0, options, options.start_rate)
+        print(f"the start: {full_kl(model, teacher, held_out, truth):.3f}", flush=True)
+        save_file({n: p.detach() for n, p in model.named_parameters() if p.requires_grad}, start)
+    for temperature in options.temperature:
         for seed in SEEDS:
-            rows = rows_at(options, teacher, tokenizer, temperature, seed)
+            rows = make(temperature, seed, options.steps * options.batch)
             for name in options.only:
                 if (temperature, seed, name) in results(options.folder):
                     continue
                 begun = time.process_time()
-                model = teach(load(base)[0], rows, name, seed, options)
+                model = cut(load(base)[0], options)
+                if options.start:
+                    model.load_state_dict(load_file(start), strict=False)
+                teach(model, rows, name, seed, options, options.rate)
                 kl = full_kl(model, teacher, held_out, truth)
                 record(options.folder, temperature, seed, name, kl, time.process_time() - begun)
 
@@ -107,20 +126,25 @@ def run_all(options: argparse.Namespace) -> None:
 
 
 def rows_at(
-    options: argparse.Namespace, teacher: Any, tokenizer: Any, temperature: float, seed: int | None
+    folder: Path,
+    teacher: Any,
+    tokenizer: Any,
+    length: int,
+    temperature: float,
+    name: int | str,
+    count: int,
 ) -> Rows:
-    """Rows for training, or (seed None) for judging; written once."""
-    path = options.folder / f"rows-{temperature}-{'held-out' if seed is None else seed}.safetensors"
+    """Rows of a seed, for the start, or for judging ("held-out"); written once."""
+    path = folder / f"rows-{temperature}-{name}.safetensors"
     if not path.is_file():
-        topics = TOPICS[-HELD_OUT:] if seed is None else TOPICS[:-HELD_OUT]
+        topics = TOPICS[-HELD_OUT:] if name == "held-out" else TOPICS[:-HELD_OUT]
         prompts = [f"{opening} {topic}" for opening in OPENINGS for topic in topics]
-        chance = random.Random(f"{temperature}/{seed}")
-        count = 64 if seed is None else options.steps * options.batch
+        chance = random.Random(f"{temperature}/{name}")
         chosen = [prompts[n % len(prompts)] for n in range(count)]
         chance.shuffle(chosen)
         torch.manual_seed(chance.randrange(2**31))
         parts = [
-            written(teacher, tokenizer, chosen[n : n + 64], temperature, options.length)
+            written(teacher, tokenizer, chosen[n : n + 64], temperature, length)
             for n in range(0, count, 64)
         ]
         width = max(part.input_ids.shape[1] for part in parts)
@@ -169,21 +193,23 @@ def written(teacher: Any, tokenizer: Any, prompts: list[str], heat: float, lengt
 # --- teaching ---------------------------------------------------------------------------------
 
 
-def teach(
-    model: Any,
-    rows: Rows,
-    name: str,
-    seed: int,
-    options: argparse.Namespace,
-) -> Any:
-    """A student cut from the teacher, after its steps."""
-    torch.manual_seed(seed)
+def cut(model: Any, options: argparse.Namespace) -> Any:
+    """A student cut from the teacher."""
     keep_layers(model, options.layers)
     model.get_input_embeddings().weight.requires_grad_(False)
+    return model
+
+
+def teach(
+    model: Any, rows: Rows, name: str, seed: int, options: argparse.Namespace, rate: float
+) -> Any:
+    """A student after its steps, one for each batch of rows."""
+    torch.manual_seed(seed)
     learning = [each for each in model.parameters() if each.requires_grad]
-    optimiser = torch.optim.AdamW(learning, lr=options.rate, weight_decay=0.0, fused=True)
+    optimiser = torch.optim.AdamW(learning, lr=rate, weight_decay=0.0, fused=True)
+    steps = len(rows.input_ids) // options.batch
     for step, batch in enumerate(batches(rows, options.batch, seed)):
-        optimiser.param_groups[0]["lr"] = options.rate * pace(step, options.steps)
+        optimiser.param_groups[0]["lr"] = rate * pace(step, steps)
         positions = look(model, batch)
         loss = LOSSES[name](positions) / len(positions.labels)
         loss.backward()
