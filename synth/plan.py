@@ -230,48 +230,63 @@ def request_key(base: str, path: str, body: bytes, sample: int) -> str:
 
 
 _HISTORY = """
+WITH s AS MATERIALIZED (SELECT seq, substr(key, 8, 32) AS short, class, kind FROM state)
 SELECT standing, attempts, string_agg(short, '') FROM
-(SELECT substr(key, 8, 32) AS short, CASE WHEN bool_or(class = 'ok') THEN 'done'
-                 WHEN bool_or(class = 'billed_bad') THEN 'unusable'
-                 WHEN bool_or(class = 'pending') THEN 'pending'
-                 WHEN bool_or(class = 'unknown') THEN 'lost'
-                 WHEN arg_max(kind, seq) IN ('bad_request', 'content_filter') THEN 'refused'
-                 ELSE 'again' END AS standing, count(*) AS attempts
-FROM state GROUP BY state.key) GROUP BY standing, attempts
-"""
-# Refusals that the same request would meet again are not sent again by themselves.
-_RESENDS = """
-SELECT count(*) FROM state JOIN (SELECT key, min(seq) AS lost FROM state WHERE class = 'unknown'
-                                 GROUP BY key) USING (key) WHERE seq > lost
-"""
+(SELECT short, CASE WHEN bool_or(class = 'billed_bad') THEN 'unusable'
+                    WHEN bool_or(class = 'pending') THEN 'pending'
+                    WHEN bool_or(class = 'unknown') THEN 'lost'
+                    WHEN arg_max(kind, seq) IN ('bad_request', 'content_filter') THEN 'refused'
+                    ELSE 'again' END AS standing, count(*) AS attempts
+FROM s WHERE class <> 'ok' GROUP BY short) GROUP BY standing, attempts
+UNION ALL SELECT 'done', 0, string_agg(short, '') FROM s WHERE class = 'ok'
+UNION ALL SELECT 'resends', count(*), '' FROM s
+JOIN (SELECT short, min(seq) AS lost FROM s WHERE class = 'unknown' GROUP BY short) USING (short)
+WHERE seq > lost
+"""  # refusals that the same request would meet again are not sent again by themselves
+
+
+def _history(ledger: Ledger) -> tuple[dict[bytes, str], dict[bytes, int], int]:
+    """How each key stands, how many attempts those without an answer had, and how many of all were
+    made again after their outcome was lost. One query, whatever the size."""
+    standings: dict[bytes, str] = {}
+    attempts: dict[bytes, int] = {}
+    done: list[bytes] = []
+    resends = 0
+    for standing, count, shorts in ledger.each(_HISTORY):
+        keys = _split(bytes.fromhex(shorts or ""))
+        match standing:
+            case "resends":
+                resends = count
+            case "done":
+                done = keys
+            case _:
+                standings.update(dict.fromkeys(keys, standing))
+                attempts.update(dict.fromkeys(keys, count))
+    standings.update(dict.fromkeys(done, "done"))  # an answer is the last word, whatever was before
+    for key in done if attempts else ():
+        attempts.pop(key, None)
+    return standings, attempts, resends
 
 
 def sort_out(ledger: Ledger, calls: Sequence[Call], limits: Limits) -> Plan:
-    """Ask the ledger what happened to each call before. Two queries, whatever the size."""
-    known: dict[bytes, str] = {}
-    before: dict[bytes, int] = {}
-    for standing, attempts, shorts in ledger.each(_HISTORY):
-        keys = _split(bytes.fromhex(shorts))
-        known.update(dict.fromkeys(keys, standing))
-        if standing != "done":
-            before.update(dict.fromkeys(keys, attempts))
-    resends = int(ledger.one(_RESENDS)[0])
-    asked, again = array("Q"), set[bytes]()
+    """Ask the ledger what happened to each call before."""
+    known, before, resends = _history(ledger)
+    asked, again, done = array("Q"), set[bytes](), 0
     had = Attempts(before, again)
     result = Plan(calls, Chosen(calls), Chosen(calls), Chosen(calls), had, resends=resends)
     allowed = limits.max_resends - resends if limits.on_unknown == "resend" else 0
-    for at, short in enumerate(_shorts(calls)):
-        standing = known.get(short, "new")
+    for at, standing in enumerate(map(known.get, _shorts(calls))):
         if standing == "done":
-            result.done += 1
+            done += 1
             continue
         if standing == "lost" and allowed > 0:
             allowed, standing = allowed - 1, "again"
-        if standing in ("new", "again"):
+        if standing in (None, "again"):
             result.todo.add(at)
-            asked.append(int.from_bytes(short[:8]))
+            asked.append(int.from_bytes(_short_of(calls, at)[:8]))
         else:
             _count(result, at, standing)
+    result.done = done
     again.update(_twice(calls, result.todo.places, asked))
     return result
 
@@ -288,9 +303,7 @@ def _twice(calls: Sequence[Call], places: Sequence[int], numbers: Sequence[int])
     if double:
         for at, number in zip(places, numbers, strict=True):
             if number in double:
-                yield (
-                    calls.digest(at)[:SHORT] if isinstance(calls, Calls) else _short(calls[at].key)
-                )
+                yield _short_of(calls, at)
 
 
 def _short_of(calls: Sequence[Call], at: int) -> bytes:
