@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 from synth.logprobs import NO_LOGPROBS, TokenLogprobs
 from synth.teachers.reading import count, items, table
-
-SENTINEL = -9000.0  # OpenAI reports -9999.0 for a token outside its top 20
+from synth.teachers.signal import SENTINEL
 
 
 class Token(NamedTuple):

@@ -18,6 +18,9 @@ from policy.manifest import describe_files, write_manifest
 from policy.permit import Action, Permit, require
 from policy.terms import Level
 from policy.use import Distribution, Purpose
+from train.config import Student, Training
+from train.metrics import Step
+from train.run import Run, train
 
 INTENTS = ["card_arrival", "lost_card", "exchange_rate"]
 TEMPLATE = (
@@ -169,6 +172,23 @@ def write_dataset(path: Path, splits: dict[str, list[dict[str, Any]]]) -> Path:
         },
     )
     return path
+
+
+class StopError(Exception):
+    """Thrown out of a run, as a kill would end it."""
+
+
+def go(
+    dataset: Path, student: Student, training: Training, permit: Permit, out: Path, at: int = 0
+) -> Run:
+    """train(), stopped after step `at`."""
+
+    def stop(step: Step) -> None:
+        if step.step == at:
+            raise StopError
+
+    cache = out.parent / "cache"
+    return train(dataset, student, training, permit, out, cache_dir=cache, on_step=stop)
 
 
 def permit(action: Action) -> Permit:

@@ -14,14 +14,12 @@ from transformers import AutoModelForCausalLM
 
 from policy.errors import BadInput, PolicyDenied
 from policy.permit import Permit
-from tests.train.parts import TeacherRow, build_model, message, write_dataset
+from tests.train.parts import StopError, TeacherRow, build_model, go, message, write_dataset
 from tests.train.test_chunks import other_tokenizer
 from train.config import Student, Training
 from train.data import Reader
 from train.generate import greedy
-from train.metrics import Step
 from train.on_policy import demand_one_vocabulary, find_teacher, load_teacher, reverse_kl
-from train.run import Run, train
 from train.students import find_base
 
 OFFERING = "smollm2@self-host"
@@ -98,28 +96,12 @@ def test_what_makes_no_sense_is_refused_at_the_door(changes: dict, message: str)
         settings("smollm2", **changes)
 
 
-class StopError(Exception):
-    """Thrown out of a run, as a kill would end it."""
-
-
 @pytest.fixture(scope="module")
 def prompts(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
     """A dataset without one stored probability: on_policy asks for none."""
     rows = [TeacherRow(n, tokenizer, {"signal": False}).columns() for n in range(34)]
     splits = {"train": rows[:30], "validation": rows[30:], "test": rows[:1]}
     return write_dataset(tmp_path_factory.mktemp("datasets") / "prompts", splits)
-
-
-def go(
-    dataset: Path, student: Student, training: Training, permit: Permit, out: Path, at: int = 0
-) -> Run:
-    def stop(step: Step) -> None:
-        if step.step == at:
-            raise StopError
-
-    return train(
-        *(dataset, student, training, permit, out), cache_dir=out.parent / "cache", on_step=stop
-    )
 
 
 def distance(

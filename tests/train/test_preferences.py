@@ -13,12 +13,11 @@ from safetensors.torch import load_file
 
 from policy.errors import BadInput
 from policy.permit import Permit
-from tests.train.parts import TeacherRow, write_dataset
+from tests.train.parts import StopError, TeacherRow, go, write_dataset
 from train.config import Lora, Student, Training
 from train.data import Reader
-from train.metrics import Step
 from train.preferences import pairs
-from train.run import Run, train
+from train.run import train
 
 WRONG = '{"intent": "no such thing"}'
 
@@ -84,22 +83,6 @@ def test_a_dataset_without_dropped_answers_is_refused(
         )
 
 
-class StopError(Exception):
-    """Thrown out of a run, as a kill would end it."""
-
-
-def go(folder: Path, student: Student, permit: Permit, out: Path, at: int = 0, **more: Any) -> Run:
-    def stop(step: Step) -> None:
-        if step.step == at:
-            raise StopError
-
-    return train(
-        *(folder, student, settings(**more), permit, out),
-        cache_dir=out.parent / "cache",
-        on_step=stop,
-    )
-
-
 def margin(folder: Path, reader: Reader, rows: list[tuple[dict, dict]]) -> float:
     """Mean log-probability of the kept answer over the dropped one."""
     from transformers import AutoModelForCausalLM
@@ -120,7 +103,7 @@ def margin(folder: Path, reader: Reader, rows: list[tuple[dict, dict]]) -> float
 def test_the_kept_answer_gains_on_the_dropped_one(
     folder: Path, student: Student, may_train: Permit, tmp_path: Path, tokenizer: Any
 ) -> None:
-    run = go(folder, student, may_train, tmp_path / "run")
+    run = go(folder, student, settings(), may_train, tmp_path / "run")
     rows = [json.loads(line) for line in (run.path / "metrics.jsonl").open()]
     losses = [row["loss"] for row in rows if "loss" in row]
     assert losses[0] == pytest.approx(math.log(2), abs=1e-5)  # the reference is the base itself
@@ -136,7 +119,7 @@ def test_the_kept_answer_gains_on_the_dropped_one(
 def test_the_loss_of_held_out_pairs_is_that_of_their_margin(
     folder: Path, student: Student, may_train: Permit, tmp_path: Path, tokenizer: Any
 ) -> None:
-    run = go(folder, student, may_train, tmp_path / "run", validation_steps=4)
+    run = go(folder, student, settings(validation_steps=4), may_train, tmp_path / "run")
     rows = [json.loads(line) for line in (run.path / "metrics.jsonl").open()]
     found = [row["validation_loss"] for row in rows if "validation_loss" in row]
     pair, reader = [(kept(12, tokenizer), refused(12, tokenizer))], Reader(tokenizer)
@@ -155,7 +138,7 @@ def test_without_a_dropped_answer_to_a_held_out_prompt_nothing_is_scored(
         "rejected": [refused(0, tokenizer)],
     }
     folder = write_dataset(tmp_path / "one", splits)
-    run = go(folder, student, may_train, tmp_path / "run", max_steps=1)
+    run = go(folder, student, settings(max_steps=1), may_train, tmp_path / "run")
     assert "validation_loss" not in run.manifest["metrics"]
 
 
@@ -164,9 +147,9 @@ def test_stopped_and_called_again_it_ends_with_the_same_bits_however_often_valid
     folder: Path, student: Student, may_train: Permit, tmp_path: Path, tune: str
 ) -> None:
     more = {"tune": tune, "lora": Lora(rank=4, dropout=0.1), "max_steps": 5}
-    whole = go(folder, student, may_train, tmp_path / "whole", **more)
+    whole = go(folder, student, settings(**more), may_train, tmp_path / "whole")
     with pytest.raises(StopError):
-        go(folder, student, may_train, tmp_path / "cut", at=4, **more)
-    again = go(folder, student, may_train, tmp_path / "cut", validation_steps=1, **more)
+        go(folder, student, settings(**more), may_train, tmp_path / "cut", at=4)
+    again = go(folder, student, settings(validation_steps=1, **more), may_train, tmp_path / "cut")
     one, two = (load_file(run.student / "model.safetensors") for run in (whole, again))
     assert all(torch.equal(one[name], two[name]) for name in one)

@@ -18,17 +18,13 @@ import pytest
 from policy.errors import BadInput, PolicyDenied, VerificationFailed
 from policy.permit import Action, Permit
 from policy.verify import verify_run
-from tests.train.parts import TeacherRow, permit, write_dataset
+from tests.train import parts
+from tests.train.parts import StopError, TeacherRow, permit, write_dataset
 from train.checkpoints import newest
 from train.config import Evaluation, Lora, Student, Training
 from train.disk import demand_space
 from train.evaluate import evaluate, trained, untrained
-from train.metrics import Step
 from train.run import Run, train
-
-
-class StopError(Exception):
-    """Stands for whatever ends a process between two steps."""
 
 
 @pytest.fixture
@@ -38,19 +34,10 @@ def go(
     """train() with the small parts; `at` stops it after that step."""
 
     def run(name: str = "run", at: int = 0, **changes: Any) -> Run:
-        def on_step(step: Step) -> None:
-            if step.step == at:
-                raise StopError
-
-        return train(
-            changes.pop("dataset_dir", dataset_dir),
-            changes.pop("student", student),
-            training.model_copy(update=changes),
-            may_train,
-            tmp_path / name,
-            cache_dir=tmp_path / "cache",
-            on_step=on_step,
-        )
+        dataset = changes.pop("dataset_dir", dataset_dir)
+        reads = changes.pop("student", student)
+        changed = training.model_copy(update=changes)
+        return parts.go(dataset, reads, changed, may_train, tmp_path / name, at)
 
     return run
 

@@ -15,13 +15,20 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from policy.errors import BadInput
 from policy.permit import Action, Permit
-from tests.train.parts import TeacherRow, build_model, build_tokenizer, permit, write_dataset
+from tests.train import parts
+from tests.train.parts import (
+    StopError,
+    TeacherRow,
+    build_model,
+    build_tokenizer,
+    permit,
+    write_dataset,
+)
 from tests.train.test_chunks import HARD
 from train.config import Evaluation, Lora, Student, Training
 from train.evaluate import evaluate, trained
-from train.metrics import Step
 from train.rehearsal import rehearse, shown
-from train.run import Run, train
+from train.run import Run
 from train.vocabulary import cut, demand_the_same, narrow
 
 BASE = build_tokenizer()
@@ -159,10 +166,6 @@ def test_another_kind_of_tokenizer_is_refused_with_the_reason(kind: str, said: s
     assert "\n" not in str(refused.value)
 
 
-class StopError(Exception):
-    """Thrown out of a run, as a kill would end it."""
-
-
 @pytest.fixture(scope="module")
 def narrow_student(base_dir: Path) -> Student:
     return Student(base=str(base_dir), vocabulary="data")
@@ -171,15 +174,8 @@ def narrow_student(base_dir: Path) -> Student:
 def go(
     dataset: Path, student: Student, training: Training, out: Path, at: int = 0, **changes: Any
 ) -> Run:
-    def stop(step: Step) -> None:
-        if step.step == at:
-            raise StopError
-
-    return train(
-        *(dataset, student, training.model_copy(update=changes), permit(Action.TRAIN), out),
-        cache_dir=out.parent / "cache",
-        on_step=stop,
-    )
+    changed = training.model_copy(update=changes)
+    return parts.go(dataset, student, changed, permit(Action.TRAIN), out, at)
 
 
 @pytest.fixture(scope="module")

@@ -11,27 +11,12 @@ import pytest
 
 from policy.errors import BadInput
 from policy.permit import Permit
+from tests.train.parts import StopError, go
 from train.card import render
 from train.config import Student, Training
 from train.curves import draw, thinned
-from train.metrics import Step
-from train.run import Run, train
 
 ROWS = [{"step": n, "loss": 4 - n / 50, "sft_loss": 4 - n / 50} for n in range(1, 101)]
-
-
-class StopError(Exception):
-    """Stands for whatever ends a process between two steps."""
-
-
-def go(
-    dataset: Path, student: Student, training: Training, permit: Permit, run: Path, at: int = 0
-) -> Run:
-    def stop(step: Step) -> None:
-        if step.step == at:
-            raise StopError
-
-    return train(dataset, student, training, permit, run, cache_dir=run.parent, on_step=stop)
 
 
 def test_a_curve_is_thinned_to_its_last_point() -> None:
