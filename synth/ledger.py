@@ -64,6 +64,7 @@ class Ledger:
         self._head: Head | None = None
         self._journals: list[Journal] = []
         self._behind: list[Batch] = []
+        self._heavy = False
         self._merging: asyncio.Future[None] | None = None
         self._using = threading.RLock()  # DuckDB
         self._writing = threading.RLock()  # the journals, the head and what goes with them
@@ -120,6 +121,7 @@ class Ledger:
             self._head = None
             self.passing(Point.BEFORE_CLOSE)
             with contextlib.suppress(duckdb.Error):  # on a full disk the log stays beside the file
+                self._weigh(())
                 self._connection.execute("CHECKPOINT")
         for journal in self._journals:
             journal.close()
@@ -294,7 +296,6 @@ class Ledger:
             with self._writing:
                 behind, self._behind = self._behind, []
                 self._journals.reverse()
-            regroup(self._connection, join=not self._is_heavy(behind))
             try:
                 if behind:
                     self._insert(behind)
@@ -306,19 +307,22 @@ class Ledger:
                 self._journals[1].clear()
                 self.passing(Point.AFTER_CLEAR)
             if behind:
-                squeeze(self._connection)
+                squeeze(self._connection, heavy=self._heavy)
 
-    def _is_heavy(self, behind: Sequence[Batch]) -> bool:
-        """Whether what comes, or all that is there, has many bytes an entry."""
-        coming = behind[-1].size - behind[0].first if behind else 0
-        held = self.path.stat().st_size
-        return (
-            self._journals[1].size > HEAVY * coming > 0
+    def _weigh(self, batches: Sequence[Batch]) -> None:
+        """Whether what came in this session, or all that is there, has many bytes an entry."""
+        coming = batches[-1].size - batches[0].first if batches else 0
+        held = self.path.stat().st_size if self.path.exists() else 0
+        self._heavy = (
+            self._heavy
+            or self._journals[1].size > HEAVY * coming > 0
             or held > MERGE_BYTES + HEAVY * self._frontier.size
         )
+        regroup(self._connection, join=not self._heavy)
 
     def _insert(self, batches: Sequence[Batch]) -> None:
         try:
+            self._weigh(batches)
             merge(self._connection, batches, self.passing)
         except duckdb.Error as error:
             raise write_error(error, self.path) from error

@@ -17,7 +17,7 @@ from synth.crash import Passing, Point
 from synth.database import insert
 from synth.journal import Batch
 
-KEPT = "8MB"  # of pages that DuckDB may keep at hand between two helpings
+KEPT, MORE = "8MB", "64MB"  # of pages that DuckDB may keep at hand between two helpings
 READING = "24MB"  # the same, while it looks for what is there
 
 Tables = dict[str, list[tuple[Any, ...]]]
@@ -76,11 +76,14 @@ def _sparingly(connection: duckdb.DuckDBPyConnection, work: Callable[[], None]) 
         work()
 
 
-def squeeze(connection: duckdb.DuckDBPyConnection) -> None:
+def squeeze(connection: duckdb.DuckDBPyConnection, *, heavy: bool) -> None:
     """Have DuckDB let go of the pages it has at hand. Its cache would grow with the ledger up to
     four fifths of the machine, and a limit that always held would fail a large transaction."""
     # a query of somebody else may need more
-    with contextlib.suppress(duckdb.OutOfMemoryException), _at_most(connection, KEPT):
+    with (
+        contextlib.suppress(duckdb.OutOfMemoryException),
+        _at_most(connection, MORE if heavy else KEPT),
+    ):
         pass
 
 
