@@ -2,7 +2,7 @@
 
     GOMP_SPINCOUNT=0 python benchmarks/distil.py --folder /tmp/distil    # half an hour, two cores
     python benchmarks/distil.py --folder /tmp/distil --table  # the table of what is done so far
-    python benchmarks/distil.py --folder /tmp/started --start 400 --rate 3e-4
+    python benchmarks/distil.py --folder /tmp/started --start 200 --rate 3e-4
 
 The teacher continues the openings of letters, at T = 1 and at T = 0.7, and its top 20 logprobs are
 kept as an API gives them: of the distribution itself, before temperature. Each seed has rows and an
