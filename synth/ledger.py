@@ -31,7 +31,7 @@ from synth.crash import Passing, Point, pass_by
 from synth.database import DAMAGE, beside, connect, cores, damaged, write_error
 from synth.head import Head, check_root, check_size, head_path, read_head
 from synth.journal import Batch, Journal
-from synth.merging import forget, merge, regroup, squeeze
+from synth.merging import forget, merge, squeeze, weigh
 from synth.migrations import migrate
 from synth.opening import check_version, create, restored, unmerged
 from synth.rows import DecisionRow, Row, entry
@@ -39,9 +39,11 @@ from synth.rows import DecisionRow, Row, entry
 LINGER = 0.002  # seconds that a commit waits for company: one fsync then serves many attempts
 MERGE_ROWS, MERGE_BYTES = 4000, 16 * 2**20  # what DuckDB takes at a time
 HEAVY = 8 * 2**10  # bytes an entry
+PACKING = zstandard.ZstdCompressionParameters.from_level(1, hash_log=13)
+"""Of long bodies. Level 1's own table of 2^14 entries takes a tenth longer, and packs no better."""
 MERGE_LAG = 4  # helpings that it may be behind before commits wait for it
 
-__all__ = ["MERGE_ROWS", "Ledger", "read_head", "record_decision", "spent_nano"]
+__all__ = ["MERGE_BYTES", "MERGE_ROWS", "Ledger", "read_head", "record_decision", "spent_nano"]
 
 Waiting = tuple[Row, asyncio.Future[int]]
 
@@ -56,7 +58,7 @@ class Ledger:
         self._connection = connection
         self._clock = clock
         self._frontier = Frontier()
-        self._pack = zstandard.ZstdCompressor(level=1).compress
+        self._pack = zstandard.ZstdCompressor(compression_params=PACKING).compress
         self._pending: list[Waiting] = []
         self._idle = True
         self._waiting = threading.Lock()  # what waits, and whether the writer knows
@@ -241,6 +243,8 @@ class Ledger:
                 future.exception()  # seen: a caller that is gone must not warn
             else:
                 future.set_result(found + place)
+        if self._failed or not self._head:  # or closed meanwhile
+            return
         if self._behind_by() >= 1 and (self._merging is None or self._merging.done()):
             self._merging = loop.run_in_executor(self._threads, self._follow)
 
@@ -318,12 +322,12 @@ class Ledger:
             or self._journals[1].size > HEAVY * coming > 0
             or held > MERGE_BYTES + HEAVY * self._frontier.size
         )
-        regroup(self._connection, join=not self._heavy)
+        weigh(self._connection, heavy=self._heavy)
 
     def _insert(self, batches: Sequence[Batch]) -> None:
         try:
             self._weigh(batches)
-            merge(self._connection, batches, self.passing)
+            merge(self._connection, batches, self.passing, heavy=self._heavy)
         except duckdb.Error as error:
             raise write_error(error, self.path) from error
 

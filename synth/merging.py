@@ -14,7 +14,7 @@ import duckdb
 
 from policy.errors import LedgerBroken
 from synth.crash import Passing, Point
-from synth.database import insert
+from synth.database import CHECKPOINT, insert
 from synth.journal import Batch
 
 KEPT, MORE = "8MB", "64MB"  # of pages that DuckDB may keep at hand between two helpings
@@ -24,15 +24,25 @@ Tables = dict[str, list[tuple[Any, ...]]]
 
 
 def merge(
-    connection: duckdb.DuckDBPyConnection, batches: Sequence[Batch], passing: Passing
+    connection: duckdb.DuckDBPyConnection,
+    batches: Sequence[Batch],
+    passing: Passing,
+    *,
+    heavy: bool,
 ) -> None:
-    """Batches into DuckDB, in one transaction. Raises LedgerBroken for an id that is there already,
-    which only a fault of ours could write, and duckdb.Error."""
+    """Batches into DuckDB, in one transaction; `heavy` is what `weigh` was told.
+
+    Raises LedgerBroken for an id that is there already, which only a fault of ours could write, and
+    duckdb.Error.
+    """
     tables: Tables = {}
     for batch in batches:
         for table, rows in batch.tables.items():
             tables.setdefault(table, []).extend(rows)
-    _sparingly(connection, lambda: _only_new(connection, tables))
+    if heavy:  # few rows for their size
+        _only_new(connection, tables)
+    else:
+        _sparingly(connection, lambda: _only_new(connection, tables))
     with _transaction(connection):
         for table, rows in tables.items():
             if rows:
@@ -87,11 +97,13 @@ def squeeze(connection: duckdb.DuckDBPyConnection, *, heavy: bool) -> None:
         pass
 
 
-def regroup(connection: duckdb.DuckDBPyConnection, *, join: bool) -> None:
-    """Whether checkpoints join small groups of rows, by writing them anew. 100 runs of 20 rows take
-    24 KB a row, not 3, where they do not; groups of rows of 100 KB are large as they are, and to
-    join them took a tenth of a collection's CPU and up to 1 GB of memory."""
-    connection.execute("RESET max_vacuum_tasks" if join else "SET max_vacuum_tasks = 0")
+def weigh(connection: duckdb.DuckDBPyConnection, *, heavy: bool) -> None:
+    """Have DuckDB write rows of 100 KB once only: each commit is a checkpoint, in the place of the
+    write-ahead log, and none joins small groups of rows by writing them anew. Rows of 1 KB are
+    joined, and checkpoints few: 100 runs of 20 rows would take 24 KB a row, not 3."""
+    threshold = "1KB" if heavy else CHECKPOINT
+    connection.execute(f"SET checkpoint_threshold = '{threshold}'")
+    connection.execute("SET max_vacuum_tasks = 0" if heavy else "RESET max_vacuum_tasks")
 
 
 @contextlib.contextmanager

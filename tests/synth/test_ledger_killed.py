@@ -18,7 +18,8 @@ import duckdb
 import pytest
 
 from policy.errors import LedgerBroken
-from synth.ledger import MERGE_ROWS, Ledger, read_head
+from synth.audit import findings
+from synth.ledger import MERGE_BYTES, MERGE_ROWS, Ledger, read_head
 from tests.command import environment
 from tests.synth.parts import attempt_row, call
 
@@ -63,9 +64,9 @@ def appender(
     )  # fmt: skip
 
 
-def killed(path: Path, rows: int, *, most: int = 200_000) -> int:
+def killed(path: Path, rows: int, *, pad: int = 1, most: int = 200_000) -> int:
     """Append until about `rows` are acknowledged, kill -9; the highest that was."""
-    child = appender(path, most=most)
+    child = appender(path, pad=pad, most=most)
     assert child.stdout is not None
     for line in child.stdout:
         if int(line) >= rows:
@@ -84,6 +85,21 @@ def test_kill_9_loses_no_acknowledged_row(tmp_path: Path, seed: int) -> None:
         last = max(last, killed(path, last + chance.randint(1, 120)))
     with open_(path) as ledger:
         assert ledger.size > last
+        assert ledger.one("SELECT count(*) FROM attempt")[0] == ledger.size
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_kill_9_while_each_commit_is_a_checkpoint(tmp_path: Path, seed: int) -> None:
+    """Rows of 100 KB: DuckDB takes 150 of them at a time, and writes no log of them."""
+    path, chance = tmp_path / "ledger.duckdb", random.Random(seed)
+    last = 0
+    for _ in range(3):
+        last = max(last, killed(path, last + chance.randint(150, 400), pad=100_000))
+        log = Path(f"{path}.wal")
+        assert not log.exists() or log.stat().st_size < MERGE_BYTES / 2
+    with open_(path) as ledger:
+        assert ledger.size > last
+        assert [one.object for one in findings(ledger, tmp_path)] == ["checkpoints"]  # none signed
         assert ledger.one("SELECT count(*) FROM attempt")[0] == ledger.size
 
 
@@ -299,12 +315,17 @@ def small_disk(folder: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("how", ["disk", "limit"])
-def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path, how: str) -> None:
-    disk = small_disk(tmp_path / "disk") if how == "disk" else contextlib.nullcontext(tmp_path)
+@pytest.mark.parametrize(
+    ("limit", "pad"),
+    [(0, 4000), (3_000_000, 4000), (40_000_000, 100_000)],
+    ids=["disk", "journal", "checkpoint"],
+)
+def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path, limit: int, pad: int) -> None:
+    """Of the disk, or of what one file may have: first the journal's, or the ledger's."""
+    disk = contextlib.nullcontext(tmp_path) if limit else small_disk(tmp_path / "disk")
     with disk as folder:
         path = folder / "ledger.duckdb"
-        child = appender(path, limit=0 if how == "disk" else 3_000_000, pad=4000)
+        child = appender(path, limit=limit, pad=pad)
         out, said = child.communicate(timeout=120)
         acknowledged = [int(line) for line in out.splitlines()]
         saved = tmp_path / "saved"
