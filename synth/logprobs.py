@@ -15,6 +15,7 @@ from itertools import accumulate, chain
 from typing import Self, TypeVar
 
 T = TypeVar("T")
+SHORT = 2**31  # beside the number of tokens: each piece of text has at most 255 bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +107,26 @@ def packed(signal: TokenLogprobs) -> bytes:
     """Token logprobs as one value, little-endian; nothing where there are none.
 
     Counts of tokens, candidates, token ids and candidate ids, then candidates per token, sizes of
-    the pieces of text, the probabilities as float32, the ids, and the pieces without a gap. As
+    the pieces of text, the probabilities as float32, the ids, and the pieces without a gap. With
+    the first count's top bit set, which is so unless a piece is too long, a size is one byte. As
     seven columns of lists the same row took DuckDB ten times as long (docs/performance.md).
     """
     if not signal.counts:
         return b""
     tokens, ids = len(signal.counts), (*signal.token_ids, *signal.candidate_ids)
+    try:
+        short, sizes = SHORT, bytes(signal.sizes)
+    except ValueError:
+        short, sizes = 0, struct.pack(f"<{len(signal.sizes)}I", *signal.sizes)
     numbers = (
-        *(tokens, len(signal.sizes) - tokens, len(signal.token_ids), len(signal.candidate_ids)),
+        *(short + tokens, len(signal.sizes) - tokens),
+        *(len(signal.token_ids), len(signal.candidate_ids)),
         *signal.counts,
-        *signal.sizes,
     )
     return b"".join(
         (
             struct.pack(f"<{len(numbers)}I", *numbers),
+            sizes,
             struct.pack(f"<{len(signal.values)}f", *signal.values),
             struct.pack(f"<{len(ids)}I", *ids),
             signal.pieces,
@@ -132,9 +139,12 @@ def unpacked(data: bytes) -> TokenLogprobs:
     if not data:
         return NO_LOGPROBS
     tokens, candidates, ids, top_ids = struct.unpack_from("<4I", data)
+    of_size, tokens = ("B", tokens - SHORT) if tokens >= SHORT else ("I", tokens)
     counts = struct.unpack_from(f"<{tokens}I", data, 16)
-    sizes = struct.unpack_from(f"<{tokens + candidates}I", data, at := 16 + 4 * tokens)
-    values = struct.unpack_from(f"<{len(sizes)}f", data, at := at + 4 * len(sizes))
+    sizes = struct.unpack_from(
+        form := f"<{tokens + candidates}{of_size}", data, at := 16 + 4 * tokens
+    )
+    values = struct.unpack_from(f"<{len(sizes)}f", data, at := at + struct.calcsize(form))
     numbers = struct.unpack_from(f"<{ids + top_ids}I", data, at := at + 4 * len(sizes))
     pieces = data[at + 4 * len(numbers) :]
     if len(pieces) != sum(sizes) or sum(counts) != candidates:

@@ -134,6 +134,14 @@ def test_damage_is_found_by_both_or_by_none(junk: bytes, at: int) -> None:
         assert quickly(raw) == slowly(raw)
 
 
+@pytest.mark.parametrize("longest", [0, 1, 255, 256, 70_000])
+def test_pieces_of_any_length_come_back(longest: int) -> None:
+    top = entry("é" * (longest // 2) + "e" * (longest % 2), -2.5)
+    signal = quickly(large([entry("a", -1.25, top_logprobs=[top, entry("", -3)])]))
+    assert unpacked(packed(signal)) == signal
+    assert list(map(len, signal.top_bytes[0])) == [longest, 0]
+
+
 def test_they_come_back_as_they_were_packed() -> None:
     signal = quickly(large([entry("é", -1.25, id=5, top_logprobs=[entry("e", -2.5, id=7)])]))
     assert unpacked(packed(signal)) == signal
