@@ -28,6 +28,7 @@ CONNECT_SECONDS = 10.0
 CONNECTING = 64  # at once: more would starve each other of processor in their TLS handshakes
 KEEPALIVE_SECONDS = 3.0  # llama.cpp and LiteLLM close idle connections at 3 to 6 s, unannounced
 HEAD_LIMIT = 100 * 2**10  # bytes, as h11 has it
+AT_ONCE = 256 * 2**10  # bytes read from a socket; fresh memory for each would cost a copy more
 FRAMING = 8  # a body of chunks of one byte is six times its size on the wire
 
 
@@ -81,7 +82,7 @@ class _Reply:
         """Whether any byte of it came."""
         return self._wire > 0
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: memoryview) -> None:
         """Take bytes from the wire; `complete` and `error` say what they made of it."""
         self._wire += len(data)
         try:
@@ -188,14 +189,15 @@ class _Gzip:
         return unpacked
 
 
-class _Connection(asyncio.Protocol):
-    """One connection: at most one request on it at a time."""
+class _Connection(asyncio.BufferedProtocol):
+    """One connection: at most one request on it at a time. What it reads into is not its own."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, room: memoryview) -> None:
         self.usable = False
         self.idle_since = 0.0
         self._loop = loop
         self._limit = limit
+        self._room = room
         self._reply: _Reply | None = None
         self._waiter: asyncio.Future[Received] | None = None
         self._readable = select.poll()
@@ -252,12 +254,15 @@ class _Connection(asyncio.Protocol):
         self._readable.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
         self.usable = True
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._room
+
+    def buffer_updated(self, nbytes: int) -> None:
         reply = self._reply
         if reply is None:
             self.close()  # nobody asked: on an idle connection that is its end
             return
-        reply.feed(data)
+        reply.feed(self._room[:nbytes])
         if reply.complete and not isinstance(reply.error, httpx2.DecodingError):
             self._finish(reply)
         elif reply.error:
@@ -283,7 +288,7 @@ class _Connection(asyncio.Protocol):
         self._fail(reply.error or closed)
 
 
-_Spoken = TypeVar("_Spoken", bound=asyncio.Protocol)
+_Spoken = TypeVar("_Spoken", bound=asyncio.BaseProtocol)
 
 
 class Pool:
@@ -297,6 +302,7 @@ class Pool:
         self._trust = trust
         self._limit = limit
         self._way = way
+        self._room = memoryview(bytearray(AT_ONCE))  # what comes is parsed before the loop goes on
         self._idle: list[_Connection] = []
         self._connecting = asyncio.Semaphore(CONNECTING)
 
@@ -357,7 +363,7 @@ class Pool:
                 raise httpx2.ConnectError(str(error) or type(error).__name__) from error
 
     def _connection(self) -> _Connection:
-        return _Connection(asyncio.get_running_loop(), self._limit)
+        return _Connection(asyncio.get_running_loop(), self._limit, self._room)
 
     async def _dial(
         self,

@@ -23,7 +23,7 @@ class Head:
     def write(self, size: int, root: bytes) -> None:
         """Remember a commit; on the disk when this returns."""
         line = json.dumps({"size": size, "root": root.hex()}).ljust(127) + "\n"
-        write_through(self._file, line.encode(), 0)
+        write_through(self._file, 0, line.encode())
 
     def close(self) -> None:
         """Release the file."""

@@ -23,15 +23,19 @@ _SYNC: int = getattr(os, "RWF_DSYNC", 0)  # Linux writes and syncs in one call
 _HEAD = struct.Struct("<II")
 
 
-def write_through(file: int, data: bytes | memoryview, offset: int) -> None:
-    """Write, and return when it is on the disk. Raises OSError."""
-    view = memoryview(data)
-    while view:
+def write_through(file: int, offset: int, *pieces: bytes) -> None:
+    """Write them one behind the other, and return when they are on the disk. Raises OSError."""
+    views = [memoryview(piece) for piece in pieces]
+    while views:
         if _SYNC:
-            written = os.pwritev(file, [view], offset, _SYNC)
+            written = os.pwritev(file, views, offset, _SYNC)
         else:
-            written = os.pwrite(file, view, offset)
-        view, offset = view[written:], offset + written
+            written = os.pwrite(file, views[0], offset)
+        offset += written
+        while views and written >= len(views[0]):
+            written -= len(views.pop(0))
+        if views:
+            views[0] = views[0][written:]
     if not _SYNC:
         os.fdatasync(file) if hasattr(os, "fdatasync") else os.fsync(file)
 
@@ -86,13 +90,13 @@ class Journal:
     def append(self, batch: Batch) -> None:
         """Make a batch durable. Raises OSError, and then leaves nothing of it."""
         body = _PACK(batch)
-        record = memoryview(_HEAD.pack(len(body), zlib.crc32(body)) + body)
+        head = _HEAD.pack(len(body), zlib.crc32(body))
         try:
-            write_through(self._file, record, self.size)
+            write_through(self._file, self.size, head, body)
         except OSError:
             os.ftruncate(self._file, self.size)
             raise
-        self.size += len(record)
+        self.size += len(head) + len(body)
 
     def clear(self) -> None:
         """Forget what DuckDB has. A crash before the file system knows costs a second reading."""
