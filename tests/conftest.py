@@ -7,6 +7,15 @@ import pytest
 from tests.command import Done, spiritsafe
 from tests.walked import OPTIONS, kill_when
 
+WALKED = ("test_docs.py", "test_story.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two processes share the tests file by file, and one of them makes the walk."""
+    for item in items:
+        group = "walk" if item.path.name in WALKED else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
