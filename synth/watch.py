@@ -57,7 +57,7 @@ class Watch:
         self._told = limit is not None
         self._limit = limit or self._own_limit
         self._step: Step | None = None
-        self._kept = 0
+        self._kept = self._held_out = 0
         self._billed = 0
         self._retries = 0
         self._answers = 0
@@ -135,6 +135,7 @@ class Watch:
             "spiritsafe.requests.sent": whole.requests,
             "spiritsafe.answers": self._answers,
             "spiritsafe.kept": self._kept,
+            "spiritsafe.held_out": self._held_out,
             "spiritsafe.failures": dict(self._failed),
             "spiritsafe.retries": self._retries,
             "spiritsafe.cost.usd": self._billed / 10**9,
@@ -163,11 +164,18 @@ class Watch:
         money = f"{dollars(self._billed)}, {hourly} an hour" if self._billed else "free"
         words_in, words_out = rate("prompt_tokens"), rate("completion_tokens")
         return [
-            f"{self._kept:,} kept" + (f", {self._retries:,} tried again" if self._retries else ""),
+            self._came(),
             *self._failures(),
             f"{words_in:,.0f} tokens/s in, {words_out:,.0f} out, {money}",
             f"limit {self._limit()}",
         ]
+
+    def _came(self) -> str:
+        """What became of the answers, the test rows' among them; and what was asked again."""
+        dropped = self._answers - self._kept - self._held_out
+        more = {"dropped": dropped, "held out": self._held_out, "tried again": self._retries}
+        said = [f"{count:,} {word}" for word, count in more.items() if count]
+        return ", ".join([f"{self._kept:,} kept", *said])
 
     def _failures(self) -> list[str]:
         if not self._failed:
@@ -195,6 +203,7 @@ class Watch:
     def _answer(self, completion: Completion, call: Call) -> None:
         self._answers += 1
         if call.split == "test":
+            self._held_out += 1
             return
         prompt = self._prompts[call.prompt_id]
         if not self._passes(live(completion, call, prompt, self._sampling)):
