@@ -18,7 +18,7 @@ demo: $(READY)
 	$(BIN)/spiritsafe run demo/project.toml
 
 test: $(READY) $(PEERS_READY) $(VALIDATORS_READY)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff check .

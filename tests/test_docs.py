@@ -1,7 +1,6 @@
 """What the documents say is so: commands run, links lead somewhere, every part is named."""
 
 import re
-import shlex
 import subprocess
 import sys
 import tomllib
@@ -14,29 +13,11 @@ from synth.cli import cli
 from synth.config import Dataset, Filters, Limits, Prompts, Sampling, Teacher, Tool
 from synth.filters import FILTERS
 from synth.project import load
-from tests.command import Done, spiritsafe
+from tests.command import spiritsafe
+from tests.readme import COMMANDS, README, ROOT
 from train.config import Arm, Evaluation, Lora, Student, Training
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [
-    line.split("#")[0].strip()
-    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL)
-    for line in block.splitlines()
-    if line.strip()
-]
-ON_THE_DEMO = [line for line in COMMANDS if line.startswith("spiritsafe") and "&&" not in line]
-EXPECTED = {"spiritsafe check configs/openai-support.toml": 3}
-
 pytestmark = pytest.mark.timeout(900)
-
-
-@pytest.mark.parametrize("line", ON_THE_DEMO)
-def test_a_command_of_the_readme_runs(line: str, home: Path, finished: Done) -> None:
-    _, *words = shlex.split(line)
-    words = [word.replace("demo/project.toml", str(home / "project.toml")) for word in words]
-    done = spiritsafe(*words, cwd=ROOT, code=EXPECTED.get(line, 0))
-    assert done.out.strip() or done.err.strip()
 
 
 def test_the_hosted_walk_asks_for_its_key(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 real student. Everything that the demo does, on a fraction of its messages."""
 
 import json
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -9,9 +10,28 @@ import pytest
 
 from policy.manifest import read_manifest
 from tests.command import SPIRITSAFE, Done, environment, spiritsafe
-from tests.walked import OPTIONS
+from tests.readme import ON_THE_DEMO, ROOT
+from tests.walked import OPTIONS, kill_when
+
+EXPECTED = {"spiritsafe check configs/openai-support.toml": 3}
 
 pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project that was killed twice on its way, and finished."""
+    home = tmp_path_factory.mktemp("story") / "bot"
+    spiritsafe("init", home, "--template", "quickstart")
+    log = home.parent / "killed.log"
+    kill_when(home, log, lambda: "kept row 1" in log.read_text(), "during collect")
+    kill_when(home, log, lambda: any(home.glob("runs/*/checkpoints/checkpoint-*")), "during train")
+    return home
+
+
+@pytest.fixture(scope="module")
+def finished(home: Path) -> Done:
+    return spiritsafe("run", home / "project.toml", *OPTIONS, "--json", code=None, timeout=800)
 
 
 def test_killed_twice_it_ends_with_a_table(finished: Done) -> None:
@@ -106,3 +126,11 @@ def test_the_page_holds_what_the_table_says(home: Path, finished: Done) -> None:
     page = (home / "report.html").read_text(encoding="utf-8")
     assert "<script" not in page
     assert json.loads((home / "report.json").read_text())["project"] in page
+
+
+@pytest.mark.parametrize("line", ON_THE_DEMO)
+def test_a_command_of_the_readme_runs(line: str, home: Path, finished: Done) -> None:
+    _, *words = shlex.split(line)
+    words = [word.replace("demo/project.toml", str(home / "project.toml")) for word in words]
+    done = spiritsafe(*words, cwd=ROOT, code=EXPECTED.get(line, 0))
+    assert done.out.strip() or done.err.strip()
