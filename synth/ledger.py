@@ -327,7 +327,7 @@ class Ledger:
     def _insert(self, batches: Sequence[Batch]) -> None:
         try:
             self._weigh(batches)
-            merge(self._connection, batches, self.passing, heavy=self._heavy)
+            merge(self._connection, batches, self.passing)
         except duckdb.Error as error:
             raise write_error(error, self.path) from error
 

@@ -24,25 +24,15 @@ Tables = dict[str, list[tuple[Any, ...]]]
 
 
 def merge(
-    connection: duckdb.DuckDBPyConnection,
-    batches: Sequence[Batch],
-    passing: Passing,
-    *,
-    heavy: bool,
+    connection: duckdb.DuckDBPyConnection, batches: Sequence[Batch], passing: Passing
 ) -> None:
-    """Batches into DuckDB, in one transaction; `heavy` is what `weigh` was told.
-
-    Raises LedgerBroken for an id that is there already, which only a fault of ours could write, and
-    duckdb.Error.
-    """
+    """Batches into DuckDB, in one transaction. Raises LedgerBroken for an id that is there already,
+    which only a fault of ours could write, and duckdb.Error."""
     tables: Tables = {}
     for batch in batches:
         for table, rows in batch.tables.items():
             tables.setdefault(table, []).extend(rows)
-    if heavy:  # few rows for their size
-        _only_new(connection, tables)
-    else:
-        _sparingly(connection, lambda: _only_new(connection, tables))
+    _sparingly(connection, lambda: _only_new(connection, tables))
     with _transaction(connection):
         for table, rows in tables.items():
             if rows:
