@@ -63,6 +63,7 @@ def test_a_run_begins_with_start_and_ends_with_its_totals(told: list[dict[str, A
     assert named(told, "start")[0]["spiritsafe.requests.todo"] == 30
     assert len(named(told, "checkpoint")) == 1
     assert end["spiritsafe.answers"] == len(named(told, "answer"))
+    assert end["spiritsafe.answers"] == end["spiritsafe.kept"] + end["spiritsafe.held_out"]
     counted = {"answer", "failure", "hold", "retry"}
     sent = sum(one["event_name"].rpartition(".")[2] in counted for one in told)
     assert end["spiritsafe.requests.sent"] == sent
@@ -210,8 +211,8 @@ def test_the_live_display_shows_all_and_fits(tmp_path: Path, columns: int) -> No
         told = on_a_terminal([*SPIRITSAFE, "collect", str(path)], columns)
     lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "\n", told).replace("\r", "\n").split("\n")
     screen = "\n".join(lines)
-    for shown in (r"collect", r"60/60", r"/s", r"eta", r"\d+ kept, .*\d+ tried again",
-                  r"\d+ failed \(.*readerror \d+",
+    for shown in (r"collect", r"60/60", r"/s", r"eta",
+                  r"\d+ kept, \d+ held out, \d+ tried again", r"\d+ failed \(.*readerror \d+",
                   r"tokens/s in, \d+ out, \$0\.\d+, \$[\d.]+ an hour",
                   r"limit 2 at once, \d+% used"):  # fmt: skip
         assert re.search(shown, screen), shown
